@@ -1,0 +1,41 @@
+import type { Duplex } from 'node:stream'
+import type { Init } from '../wire/codec.ts'
+import type { Rpcs } from '../wire/messages.generated.ts'
+import type { CallContext } from './context.ts'
+
+/** An answer: the message, or its bytes already encoded (stored bytes are passed through, platform.md §1). */
+export type Reply<T> = Init<T> | Uint8Array
+
+/** The sending side of a stream. */
+export interface Outbound<T> {
+  /**
+   * Sends one message. Resolves when the stream may take another: await it and a slow reader slows the producer.
+   * Rejects with CANCELLED once the call is over.
+   */
+  write(message: Reply<T>): Promise<void>
+}
+
+/**
+ * What implements one RPC. It runs after authentication and authorization; it ends the call OK by resolving and
+ * with a status by throwing a `GatewayError`. Anything else thrown is a bug and becomes INTERNAL.
+ */
+export type Handler<Spec> = Spec extends { request: infer Request; response: infer Response; kind: infer Kind }
+  ? Kind extends 'unary'
+    ? (request: Request, context: CallContext) => Promise<Reply<Response>>
+    : Kind extends 'serverStream'
+      ? (request: Request, out: Outbound<Response>, context: CallContext) => Promise<void>
+      : Kind extends 'clientStream'
+        ? (requests: AsyncIterable<Request>, context: CallContext) => Promise<Reply<Response>>
+        : (requests: AsyncIterable<Request>, out: Outbound<Response>, context: CallContext) => Promise<void>
+  : never
+
+/**
+ * A relay is bytes in and bytes out: its messages are neither decoded nor encoded by the server. The duplex is in
+ * object mode, one Buffer for each gRPC message, back-pressure both ways.
+ */
+export type RelayHandler = (stream: Duplex, context: CallContext) => Promise<void>
+
+/** The RPCs one service implements, by RPC name. An RPC without a handler answers UNIMPLEMENTED after authorization. */
+export type Handlers = {
+  readonly [Name in keyof Rpcs]?: Name extends 'RelayStream' ? RelayHandler : Handler<Rpcs[Name]>
+}
