@@ -11,7 +11,242 @@ export const LIMITS = {
   /** A status text, cut at a character (decision 20). */
   statusTextBytes: 4096,
 
+  // HTTP/2
+  /** Stream and connection window; both the same (platform.md §4). */
+  windowBytes: 1_048_576,
+  /** Names and values + 32 each (decision 22); above, a bare 431 and the connection stays. */
+  headerListBytes: 32_768,
+  /** What the engine itself refuses by a reset: far enough above to let us answer first. */
+  engineHeaderListBytes: 65_535,
+  /** What one connection may make the engine hold, in MiB. */
+  sessionMemoryMib: 64,
+  /** Streams over the cap that are refused before the connection ends (platform.md §5). */
+  rejectedStreams: 1000,
+  /** A supervisor's relays share one connection (decision 30). */
+  concurrentStreams: 200,
+  /** PING of ours, and how long its answer may take (decision 22). */
+  keepaliveMs: 30_000,
+  keepaliveTimeoutMs: 20_000,
+
+  // Log
+  /** One value of a line (I-01). */
+  logFieldChars: 8192,
+  /** Bytes of finished lines waiting for a reader; above, informational lines are dropped and counted (decision 26). */
+  logQueueBytes: 1_048_576,
+  /** Audit lines may use this much more before they are dropped too. */
+  logAuditBytes: 4_194_304,
+
+  // Connections (net/)
+  /** Main port; the descriptor limit may lower it (F-14). */
+  connections: 4096,
+  /** One client must not take all of them; 0 = off, for gateways behind a proxy. */
+  connectionsPerAddress: 256,
+  /** Descriptors kept free for the store, drivers, files and answers to those already connected (M13). */
+  descriptorsReserved: 256,
+  /** Accept to the end of the TLS handshake (F-10). */
+  tlsHandshakeMs: 5000,
+  /** Accept to the first complete request head or HTTP/2 preface and SETTINGS (F-09, F-11). */
+  firstRequestMs: 10_000,
+  /** A further HTTP/1.1 request, head and body, from its first byte (F-11). */
+  httpRequestMs: 10_000,
+  /** A kept HTTP/1.1 connection between requests (spec/gateway.md §8 [B]). */
+  httpIdleMs: 60_000,
+  /** Longer than any header a mesh or login proxy adds (W-24). */
+  httpHeadBytes: 65_536,
+  /** As the reference (spec/gateway.md §8.2). */
+  httpHeaders: 100,
+  httpTargetBytes: 65_534,
+  /** A connection being closed may take this long to read its last answer. */
+  closeLingerMs: 250,
+  /** Accepting starts again this long after the descriptors ran out, doubling to the second (W-7). */
+  acceptPauseFirstMs: 50,
+  acceptPauseMostMs: 1000,
+  /** Health and metrics ports together serve probes and one scraper (O-05). */
+  sideConnections: 64,
+  sideRequestMs: 5000,
+  sideIdleMs: 60_000,
+
+  // Frame meter of one HTTP/2 connection (F-03 to F-06)
+  /** Received before the first authenticated call: one full message plus slack (M4, M5). */
+  unauthenticatedBytes: 2_097_152,
+  /** Per header block; the ninth closes. */
+  continuationFrames: 8,
+  /** PRIORITY, unknown, empty DATA, SETTINGS and idle PING frames together. */
+  controlFrameBurst: 10_000,
+  controlFramesPerSecond: 330,
+  /** WINDOW_UPDATE frames: a fixed part plus one for so many bytes sent. */
+  windowUpdateFrames: 2000,
+  sentBytesPerWindowUpdate: 2048,
+  /** More than a PING answer: a peer that was sent this much may probe the bandwidth with a PING (decision 30). */
+  sentBytesPerProbe: 256,
+  resetFrameBurst: 1000,
+  resetFramesPerSecond: 33,
+
+  // TLS files
+  /** Change times are looked at this often beside the watch (T-05). */
+  tlsPollMs: 30_000,
+  /** Files settle this long before they are read again. */
+  tlsDebounceMs: 1000,
+  tlsFileBytes: 1_048_576,
+
+  // Connect page
+  /** Reloads of the waiting page, 2 s apart: as long as the command line tool waits (spec/auth.md §7.3). */
+  waitingPageRounds: 60,
+  waitingPages: 1024,
+  waitingPageMs: 300_000,
+
+  // Readiness
+  readinessPeriodMs: 5000,
+  readinessTimeoutMs: 2000,
+  eventLoopSampleMs: 500,
+
+  // Drivers
+  /** Deadline of each call to a driver (reliability.md §5); a caller may shorten it. */
+  driverCapabilitiesMs: 5_000,
+  driverValidateMs: 10_000,
+  driverCreateMs: 60_000,
+  driverDeleteMs: 60_000,
+  driverGetMs: 10_000,
+  driverListMs: 10_000,
+  driverResolveMs: 5_000,
+  /** Calls in flight to one driver; more are refused at once (D-07). */
+  driverCallsInFlight: 64,
+  /** One answer of a driver (D-06). */
+  driverAnswerBytes: 4_194_304,
+  /** Calls in a row without an answer before the connection is given up (D-04). */
+  driverTimeoutsToTrip: 5,
+  /** From connect(2) to the peer's HTTP/2 settings: a stopped process accepts and never speaks. */
+  driverDialMs: 5_000,
+  /** Waits between tries to connect (decision 15). */
+  driverBackoffFirstMs: 100,
+  driverBackoffMostMs: 5_000,
+  /** How often an absent driver's path is looked at: a new socket is dialled at once (D-02: usable in 500 ms). */
+  driverPathPollMs: 100,
+  /** An absent driver is logged at the first failure and then this often (decision 15). */
+  driverLogEveryMs: 10_000,
+  /** How long a Get, List or Resolve that lost its connection waits for the next one (D-03). */
+  driverRetryWaitMs: 1_000,
+  /** GetCapabilities beside an open watch (decision 16). */
+  driverProbeEveryMs: 30_000,
+  /** Waits between watches that fail; one that ends OK after `driverWatchHealthyMs` is reopened at once. */
+  driverWatchBackoffFirstMs: 250,
+  driverWatchBackoffMostMs: 5_000,
+  driverWatchHealthyMs: 1_000,
+  /** No HTTP/2 ping to a driver more often than this (decision 16). */
+  driverPingMs: 360_000,
+  /** A credential's token: what fits into a header everywhere (D-12). */
+  credentialTokenBytes: 16_384,
+  /** A credential without a lifetime is stamped "expires now"; later than this it is expired (spec/providers.md §14.2). */
+  credentialExpiredLeewayMs: 10_000,
+  /** An expiry further away than ten years is a mistake (D-12). */
+  credentialFarthestExpiryMs: 315_360_000_000,
+  /** Credentials a driver may list. */
+  credentialsListed: 10_000,
+  /** Restart of a driver process: doubling waits, SIGTERM, and this long to go before SIGKILL. */
+  driverRestartFirstMs: 250,
+  driverRestartMostMs: 30_000,
+  driverStopMs: 2_000,
+  /** A driver process that ran this long starts its waits anew. */
+  driverSteadyMs: 30_000,
+  /** One line of a driver's output, and lines logged per second. */
+  driverLineBytes: 8_192,
+  driverLinesPerSecond: 200,
+
   // Lists
   pageDefault: 100,
   pageMost: 1000,
+
+  // Store
+  /** How long a call waits for the database: another process's lock, the writer queue, a statement (S-04, S-17). */
+  storeWaitMs: 5000,
+  /** Pause between tries while another process holds the SQLite lock. */
+  storeBusyRetryMs: 10,
+  /** One transaction from begin to commit; above, it is rolled back, as it keeps all other writers out. */
+  storeTransactionMs: 10_000,
+  /** Transactions waiting for the one writer; above, UNAVAILABLE. */
+  storeWaiting: 1024,
+  /** Rows per step of a scan. */
+  storeScanRows: 200,
+  /** A SQLite file up to this size is read and checked as a whole at start (S-05); about 1 s per GiB. */
+  storeCheckBytes: 1_073_741_824,
+  /** The write-ahead log is cut back to this after a checkpoint. */
+  storeLogBytes: 16_777_216,
+  /** PostgreSQL connections (S-17). */
+  storePoolMost: 10,
+  /** How long the start waits for a PostgreSQL server that refuses connections (spec/storage.md §1). */
+  storeConnectMs: 30_000,
+  /** One try to connect to PostgreSQL. */
+  storeConnectTryMs: 5000,
+
+  // Supervisors and relays (spec/relay.md §1, reliability R)
+  /** Announced to supervisors and kept by the gateway. */
+  heartbeatSecs: 15,
+  /** Silence of a supervisor that is known to send heartbeats: three of them missed (W8). */
+  supervisorSilenceMs: 45_000,
+  /** Wait for the first message of ConnectSupervisor and RelayStream (W7). */
+  helloWaitMs: 10_000,
+  /** Messages of one supervisor (R-13). */
+  supervisorMessagesPerSecond: 100,
+  supervisorMessageBurst: 200,
+  /** Messages waiting for one supervisor; above, its session is dropped (W9). */
+  supervisorQueue: 64,
+  /** One message may wait this long for a supervisor that does not read (W9). */
+  supervisorSendMs: 10_000,
+  /** A session may be taken over from another address this often (A-12). */
+  takeoverPauseMs: 5000,
+  /** How long a client of CONNECT waits for a supervisor to be there. */
+  tunnelSupervisorWaitMs: 30_000,
+  /** The same for ExecSandbox; longer when the caller's deadline allows, as supervisors come back within 30 s (W12). */
+  execSupervisorWaitMs: 15_000,
+  execSupervisorWaitMostMs: 30_000,
+  /** An announced relay must be claimed within this. */
+  relayClaimMs: 10_000,
+  /** Announced and not yet claimed, in all and of one sandbox. */
+  relaysPending: 256,
+  relaysPendingPerSandbox: 32,
+  /** Data in one frame towards a supervisor: what the reference sends. */
+  relayFrameBytes: 16_384,
+  /** Held for a relay in each direction before its source is paused (R-03). */
+  relayBufferBytes: 65_536,
+  /** After the gateway's end of a relay is gone, how long the supervisor may go on before the stream is closed. */
+  relayLingerMs: 5000,
+  /** One direction has ended and nothing moves in the other. */
+  halfClosedMs: 60_000,
+  /** Open tunnels of one SSH token and of one sandbox. */
+  tunnelsPerToken: 3,
+  tunnelsPerSandbox: 20,
+  /** SSH sessions that are over are removed this often. */
+  sshReapMs: 3_600_000,
+  /** WebSocket tunnels in all and of one address (spec/gateway.md §11.1). */
+  webSocketTunnels: 1024,
+  webSocketTunnelsPerAddress: 64,
+  /** One message of a WebSocket tunnel: the largest that clients are known to send, doubled. */
+  webSocketMessageBytes: 4_194_304,
+  webSocketFrameBytes: 32_768,
+  webSocketPingMs: 30_000,
+  /** Unanswered pings that end a WebSocket tunnel. */
+  webSocketPingsMissed: 2,
+
+  // ExecSandbox (spec/relay.md §6)
+  execArguments: 1024,
+  execArgumentBytes: 32_768,
+  execWorkdirBytes: 4096,
+  /** Linux takes no longer single argument, and the daemon hands the line over as one (W38). */
+  execLineBytes: 131_071,
+  /** What the command line tool sends at most. */
+  execStdinBytes: 4_194_304,
+  /** Running at once; above the caps of unclaimed relays, so that those answer first. */
+  execsPerSandbox: 64,
+  execsInAll: 512,
+  /** SSH handshake over a claimed relay. */
+  execHandshakeMs: 20_000,
+  /** Channel open and the answer to the exec request. */
+  execReplyMs: 30_000,
+  /** SSH keep-alive of an exec; so many unanswered ones end it (W21). */
+  execKeepaliveMs: 15_000,
+  execKeepalivesMissed: 4,
+  /** Between exit status and channel close (W23). */
+  execCloseMs: 500,
+  /** Output waiting for the caller of an exec before the command is held back (R-01). */
+  execBufferBytes: 262_144,
 } as const

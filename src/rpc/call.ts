@@ -1,0 +1,169 @@
+import type { Metadata, ServerInterceptingCallInterface } from '@grpc/grpc-js'
+import { ANONYMOUS, type Principal } from '../auth/principal.ts'
+import type { MethodRow } from '../auth/methods.ts'
+import { GRPC_CODES } from '../base/errors.ts'
+import type { Timer } from '../base/clock.ts'
+import type { Logger } from '../observe/log.ts'
+import type { CallContext, Peer } from './context.ts'
+import type { Pipeline } from './pipeline.ts'
+import { type CallStatus, statusFor, TEXTS } from './status.ts'
+
+type Listener = Parameters<ServerInterceptingCallInterface['start']>[0]
+type PartialStatus = Parameters<ServerInterceptingCallInterface['sendStatus']>[0]
+
+/** What the server knows about a call before grpc-js has read any of it. */
+export interface CallOpening {
+  readonly row: MethodRow
+  readonly peer: Peer
+  /** Name and value alternating, as they arrived: the only place where a repeated header shows. */
+  readonly rawHeaders: readonly string[]
+  readonly path: string
+}
+
+/** Contexts of calls that passed the pipeline, found by the handler through the metadata object it is given. */
+export const contexts = new WeakMap<Metadata, GatewayCall>()
+
+/**
+ * Stands between the wire and the handler of one call: runs the pipeline before a byte of the body is decoded, and
+ * sees how the call ends.
+ */
+export class GatewayCall implements ServerInterceptingCallInterface, CallContext {
+  readonly id: string
+  readonly row: MethodRow
+  readonly peer: Peer
+  readonly startedMs: number
+  principal: Principal = ANONYMOUS
+  /** The pipeline let it through to its handler. */
+  admitted = false
+  deadlineMs = Number.POSITIVE_INFINITY
+  readonly #wire: ServerInterceptingCallInterface
+  readonly #opening: CallOpening
+  readonly #pipeline: Pipeline
+  #abort: AbortController | undefined
+  #log: Logger | undefined
+  #timer: Timer | undefined
+  #hasMessage = false
+  #ended = false
+
+  constructor(wire: ServerInterceptingCallInterface, opening: CallOpening, pipeline: Pipeline) {
+    this.#wire = wire
+    this.#opening = opening
+    this.#pipeline = pipeline
+    this.id = pipeline.nextCallId()
+    this.row = opening.row
+    this.peer = opening.peer
+    this.startedMs = pipeline.clock.monotonicMs()
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.#ended) this.#abort.abort()
+    return this.#abort.signal
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#pipeline.log.child({ call_id: this.id })
+    return this.#log
+  }
+
+  get opening(): CallOpening {
+    return this.#opening
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  start(listener: Listener): void {
+    this.#wire.start({
+      onReceiveMetadata: metadata => {
+        const verdict = this.#pipeline.admit(this)
+        if (verdict instanceof Promise) void verdict.then(status => this.#proceed(status, metadata, listener))
+        else this.#proceed(verdict, metadata, listener)
+      },
+      onReceiveMessage: message => {
+        // A second message of a unary request is passed over, as the reference does.
+        if (this.#hasMessage && !this.row.requestStream) return this.#wire.startRead()
+        this.#hasMessage = true
+        listener.onReceiveMessage(message)
+      },
+      onReceiveHalfClose: () => {
+        if (!this.#hasMessage && !this.row.requestStream) return this.end(statusFor('INTERNAL', TEXTS.missingMessage))
+        listener.onReceiveHalfClose()
+      },
+      onCancel: () => {
+        this.#finish(GRPC_CODES.CANCELLED)
+        listener.onCancel()
+      },
+    })
+  }
+
+  #proceed(status: CallStatus | null, metadata: Metadata, listener: Listener): void {
+    if (this.#ended) return
+    if (status) return this.end(status)
+    if (this.row.deadlineMs !== null) this.#armDeadline(this.row.deadlineMs)
+    contexts.set(metadata, this)
+    listener.onReceiveMetadata(metadata)
+  }
+
+  #armDeadline(ms: number): void {
+    this.deadlineMs = this.startedMs + ms
+    this.#timer = this.#pipeline.clock.after(ms, () => this.end(statusFor('DEADLINE_EXCEEDED', TEXTS.deadline)))
+  }
+
+  /** Ends the call from outside its handler: a deadline, the drain. */
+  end(status: CallStatus): void {
+    this.sendStatus({ code: status.code, details: status.details })
+    this.#abort?.abort()
+  }
+
+  sendStatus(status: PartialStatus): void {
+    if (this.#ended) return
+    this.#wire.sendStatus({ code: status.code, details: status.details.toWellFormed(), metadata: status.metadata ?? null })
+    this.#finish(status.code)
+  }
+
+  #finish(code: number): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#timer?.cancel()
+    this.#abort?.abort()
+    this.#pipeline.finished(this, code)
+  }
+
+  sendMetadata(metadata: Metadata): void {
+    this.#wire.sendMetadata(metadata)
+  }
+
+  sendMessage(message: unknown, callback: () => void): void {
+    this.#wire.sendMessage(message, callback)
+  }
+
+  startRead(): void {
+    this.#wire.startRead()
+  }
+
+  getPeer(): string {
+    return this.#wire.getPeer()
+  }
+
+  getDeadline(): ReturnType<ServerInterceptingCallInterface['getDeadline']> {
+    return this.#wire.getDeadline()
+  }
+
+  getHost(): string {
+    return this.#wire.getHost()
+  }
+
+  getAuthContext(): ReturnType<ServerInterceptingCallInterface['getAuthContext']> {
+    return this.#wire.getAuthContext()
+  }
+
+  getConnectionInfo(): ReturnType<ServerInterceptingCallInterface['getConnectionInfo']> {
+    return this.#wire.getConnectionInfo()
+  }
+
+  getMetricsRecorder(): ReturnType<ServerInterceptingCallInterface['getMetricsRecorder']> {
+    return this.#wire.getMetricsRecorder()
+  }
+}

@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto'
+import type { MethodRow } from '../auth/methods.ts'
+import type { Principal } from '../auth/principal.ts'
+import type { Clock } from '../base/clock.ts'
+import { GatewayError, GRPC_CODES } from '../base/errors.ts'
+import type { Audit } from '../observe/audit.ts'
+import { describe } from '../observe/audit.ts'
+import type { Logger } from '../observe/log.ts'
+import type { GatewayCall } from './call.ts'
+import type { Peer } from './context.ts'
+import { type CallStatus, statusFor, statusOf, TEXTS } from './status.ts'
+
+/** What a caller presented, as it arrived. */
+export interface Credentials {
+  readonly authorization: readonly string[]
+  readonly sandboxSecret: readonly string[]
+  /** `x-sandbox-id`: a hint which sandbox a derived secret belongs to, never a proof. */
+  readonly sandboxId: readonly string[]
+  readonly peer: Peer
+}
+
+/** Proves who calls and decides whether they may; throws `GatewayError` otherwise. Synchronous when the answer is cached. */
+export interface Authenticator {
+  authenticate(row: MethodRow, credentials: Credentials): Principal | Promise<Principal>
+}
+
+export interface PipelineDeps {
+  readonly authenticator: Authenticator
+  readonly clock: Clock
+  readonly log: Logger
+  readonly audit: Audit
+  /** Counts one finished call. */
+  readonly observe: (method: string, code: number, seconds: number) => void
+  /** Why no new call is taken, or null. */
+  readonly refusal: () => CallStatus | null
+}
+
+/** The steps every call passes, and the account kept of it. */
+export interface Pipeline {
+  readonly clock: Clock
+  readonly log: Logger
+  nextCallId(): string
+  /** Null lets the call through to its handler; a status ends it before its body is read. */
+  admit(call: GatewayCall): CallStatus | null | Promise<CallStatus | null>
+  finished(call: GatewayCall, code: number): void
+}
+
+const CODE_NAMES = Object.fromEntries(Object.entries(GRPC_CODES).map(([name, code]) => [code, name]))
+const INBOUND = new Set(['authorization', 'x-sandbox-secret', 'x-sandbox-id'])
+const IDENTITY = 'identity'
+
+/** Every value of the headers that authentication reads, in order of arrival. */
+function credentialsOf(call: GatewayCall): Credentials {
+  const found: Record<string, string[]> = { authorization: [], 'x-sandbox-secret': [], 'x-sandbox-id': [] }
+  const raw = call.opening.rawHeaders
+  for (let i = 0; i < raw.length; i += 2) if (INBOUND.has(raw[i]!)) found[raw[i]!]!.push(raw[i + 1]!)
+  return {
+    authorization: found['authorization']!,
+    sandboxSecret: found['x-sandbox-secret']!,
+    sandboxId: found['x-sandbox-id']!,
+    peer: call.peer,
+  }
+}
+
+/** Messages are never compressed; a call that says otherwise is refused before its body is read (reliability F-13). */
+function refuseEncoding(call: GatewayCall): CallStatus | null {
+  const raw = call.opening.rawHeaders
+  for (let i = 0; i < raw.length; i += 2)
+    if (raw[i] === 'grpc-encoding' && raw[i + 1] !== IDENTITY)
+      return statusFor('UNIMPLEMENTED', `Content is compressed with \`${raw[i + 1]}\` which isn't supported`)
+  return null
+}
+
+/** Builds the pipeline: admit → authenticate and authorize → encoding → handler → account. */
+export function createPipeline(deps: PipelineDeps): Pipeline {
+  const prefix = randomBytes(4).toString('hex')
+  let calls = 0
+
+  const denied = (call: GatewayCall, error: unknown): CallStatus => {
+    const status = statusOf(error, call.id)
+    const cause = error instanceof GatewayError ? error.cause : error
+    deps.audit({
+      callId: call.id,
+      method: call.row.name,
+      peer: call.peer.address,
+      principal: null,
+      outcome: 'denied',
+      code: CODE_NAMES[status.code] ?? 'UNKNOWN',
+      reason: cause === undefined ? status.details : cause instanceof Error ? cause.message : String(cause),
+    })
+    return status
+  }
+
+  const accept = (call: GatewayCall, principal: Principal): CallStatus | null => {
+    call.principal = principal
+    const status = refuseEncoding(call)
+    call.admitted = status === null
+    return status
+  }
+
+  return {
+    clock: deps.clock,
+    log: deps.log,
+    nextCallId: () => `${prefix}-${(++calls).toString(36)}`,
+    admit(call) {
+      const refusal = deps.refusal()
+      if (refusal) return refusal
+      try {
+        const principal = deps.authenticator.authenticate(call.row, credentialsOf(call))
+        if (!(principal instanceof Promise)) return accept(call, principal)
+        return principal.then(
+          proven => accept(call, proven),
+          error => denied(call, error),
+        )
+      } catch (error) {
+        return denied(call, error)
+      }
+    },
+    finished(call, code) {
+      const tookMs = deps.clock.monotonicMs() - call.startedMs
+      deps.observe(call.row.name, code, tookMs / 1000)
+      if (call.row.audit && call.admitted)
+        deps.audit({
+          callId: call.id,
+          method: call.row.name,
+          peer: call.peer.address,
+          principal: call.principal,
+          outcome: code === GRPC_CODES.OK ? 'ok' : 'failed',
+          code: CODE_NAMES[code] ?? 'UNKNOWN',
+        })
+      deps.log.info('response', {
+        method: 'POST',
+        path: call.opening.path,
+        status: 200,
+        code: CODE_NAMES[code],
+        latency_ms: Math.round(tookMs),
+        call_id: call.id,
+        peer: call.peer.address,
+        ...describe(call.principal),
+      })
+    },
+  }
+}
+
+export const drainingStatus = (): CallStatus => statusFor('UNAVAILABLE', TEXTS.draining)

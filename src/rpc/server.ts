@@ -1,0 +1,340 @@
+import http2 from 'node:http2'
+import type { Duplex } from 'node:stream'
+import {
+  Server as GrpcServer,
+  type ServerDuplexStream,
+  type ServerInterceptor,
+  type ServerReadableStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+} from '@grpc/grpc-js'
+import { type MethodRow, METHODS, rowFor } from '../auth/methods.ts'
+import { errorText, GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { LIMITS } from '../limits.ts'
+import { codec, type MessageName, type RpcMethod, WireError } from '../wire/codec.ts'
+import { type CallOpening, contexts, GatewayCall } from './call.ts'
+import type { CallContext, Peer } from './context.ts'
+import type { Handlers, Outbound } from './handlers.ts'
+import { drainingStatus, type Pipeline } from './pipeline.ts'
+import { type CallStatus, statusOf } from './status.ts'
+
+/** A request over HTTP/2 that is not gRPC, and its answer. */
+export interface PlainRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
+  readonly peer: Peer
+}
+
+export interface PlainResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+export interface RpcServerOptions {
+  readonly methods: readonly RpcMethod[]
+  readonly handlers: Handlers
+  readonly pipeline: Pipeline
+  readonly answerPlain: (request: PlainRequest) => PlainResponse
+  /** A bug was caught; the counter that must stay 0 (reliability O-07). */
+  readonly onBug: (error: unknown, call: CallContext) => void
+  readonly maxStreams: number
+}
+
+/** Serves gRPC on connections that it is given. */
+export interface RpcServer {
+  /** Takes over a connection whose first bytes are the HTTP/2 preface. */
+  accept(socket: Duplex, peer: Peer): void
+  /** Says GOAWAY everywhere, ends open streams with UNAVAILABLE, lets unary calls finish. Resolves when no call is left. */
+  drain(): Promise<void>
+  /** Cuts every connection. */
+  destroy(): void
+  readonly connections: number
+}
+
+/** The parts of grpc-js that let it run on an HTTP/2 server of ours: it can listen only by itself otherwise (design.md §9). */
+interface GrpcInternals {
+  handlers: Map<string, unknown>
+  _setupHandlers(server: http2.Http2Server, interceptors: ServerInterceptor[]): void
+}
+
+type StreamListener = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void
+
+const identity = (bytes: Buffer): Buffer => bytes
+const GRPC_CONTENT = 'application/grpc'
+
+export function createRpcServer(options: RpcServerOptions): RpcServer {
+  const peers = new WeakMap<http2.Http2Session, Peer>()
+  const sessions = new Set<http2.ServerHttp2Session>()
+  const open = new Set<GatewayCall>()
+  let whenIdle: (() => void) | undefined
+  let accepting: Peer | undefined
+  let opening: CallOpening | undefined
+
+  const grpc = new GrpcServer({
+    'grpc.enable_channelz': 0,
+    'grpc.max_receive_message_length': LIMITS.receiveMessageBytes,
+    'grpc.max_send_message_length': LIMITS.sendMessageBytes,
+    'grpc.keepalive_time_ms': LIMITS.keepaliveMs,
+    'grpc.keepalive_timeout_ms': LIMITS.keepaliveTimeoutMs,
+    // grpc-js calls the interceptor in the same turn in which it takes the stream, so `opening` is that stream's.
+    interceptors: [(_method, wire) => trackCall(new GatewayCall(wire, opening!, pipeline)) as never],
+  })
+
+  const trackCall = (call: GatewayCall): GatewayCall => {
+    open.add(call)
+    return call
+  }
+
+  const pipeline: Pipeline = {
+    ...options.pipeline,
+    finished(call, code) {
+      open.delete(call)
+      options.pipeline.finished(call, code)
+      if (open.size === 0) whenIdle?.()
+    },
+  }
+
+  const internals = grpc as unknown as GrpcInternals
+  for (const method of options.methods) register(grpc, method, options)
+  internals.handlers = withFallback(internals.handlers)
+
+  const engine = http2.createServer({
+    maxSendHeaderBlockLength: Number.MAX_SAFE_INTEGER,
+    maxSessionMemory: LIMITS.sessionMemoryMib,
+    maxSessionRejectedStreams: LIMITS.rejectedStreams,
+    settings: {
+      maxConcurrentStreams: options.maxStreams,
+      initialWindowSize: LIMITS.windowBytes,
+      maxHeaderListSize: LIMITS.engineHeaderListBytes,
+    },
+  } as http2.ServerOptions)
+  engine.on('session', session => {
+    peers.set(session, accepting!)
+    sessions.add(session)
+    session.on('error', () => {})
+    session.once('close', () => sessions.delete(session))
+    // Both windows must be equal: Bun derives the update threshold of a stream from the connection's (platform.md §4).
+    session.setLocalWindowSize(LIMITS.windowBytes)
+  })
+  internals._setupHandlers(engine, [])
+  const toGrpc = engine.listeners('stream')[0] as StreamListener
+  engine.removeAllListeners('stream')
+  engine.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
+    if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
+    const peer = peers.get(stream.session!)!
+    const path = String(headers[':path'] ?? '')
+    if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT)) return answerPlain(stream, headers, path, peer, options)
+    const exact = path.split('?', 1)[0]!
+    if (exact !== path) headers[':path'] = exact
+    trimHead(stream)
+    opening = { row: rowFor(exact), peer, rawHeaders, path: exact }
+    toGrpc(stream, headers)
+  })
+
+  return {
+    accept(socket, peer) {
+      accepting = peer
+      engine.emit('connection', socket)
+    },
+    drain() {
+      for (const session of sessions) session.close()
+      for (const call of open) if (call.row.kind !== 'unary') call.end(drainingStatus())
+      return open.size === 0 ? Promise.resolve() : new Promise(resolve => (whenIdle = resolve))
+    },
+    destroy() {
+      for (const session of sessions) session.destroy()
+    },
+    get connections() {
+      return sessions.size
+    },
+  }
+}
+
+/** Size of a header list as RFC 9113 §6.5.2 counts it. */
+function listSize(rawHeaders: readonly string[]): number {
+  let size = rawHeaders.length * 16
+  for (const text of rawHeaders) size += text.length
+  return size
+}
+
+function refuseHead(stream: http2.ServerHttp2Stream): void {
+  stream.on('error', () => {})
+  stream.resume()
+  stream.respond({ ':status': 431 }, { endStream: true })
+}
+
+/** Unknown methods pass authentication too, before they are UNIMPLEMENTED (spec/auth.md §3.4). */
+function withFallback(handlers: Map<string, unknown>): Map<string, unknown> {
+  const unknown = {
+    func: (call: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>) => {
+      call.on('error', () => {})
+      respond({ code: GRPC_CODES.UNIMPLEMENTED, details: '' })
+    },
+    serialize: identity,
+    deserialize: identity,
+    type: 'clientStream',
+    path: '',
+  }
+  return new (class extends Map<string, unknown> {
+    override get(path: string): unknown {
+      return super.get(path) ?? unknown
+    }
+  })(handlers)
+}
+
+/** Answers carry `content-type`, `date` and nothing else of grpc-js's own: clients print every header to their users (decision 27). */
+function trimHead(stream: http2.ServerHttp2Stream): void {
+  const respond = stream.respond
+  stream.respond = function (headers, streamOptions) {
+    const head = headers as http2.OutgoingHttpHeaders
+    head['content-type'] = GRPC_CONTENT
+    delete head['grpc-encoding']
+    delete head['grpc-accept-encoding']
+    if (head['grpc-message'] === '') delete head['grpc-message']
+    respond.call(this, head, streamOptions)
+  }
+}
+
+function answerPlain(
+  stream: http2.ServerHttp2Stream,
+  headers: http2.IncomingHttpHeaders,
+  path: string,
+  peer: Peer,
+  options: RpcServerOptions,
+): void {
+  stream.on('error', () => {})
+  stream.resume()
+  const method = String(headers[':method'] ?? 'GET')
+  const answer = options.answerPlain({ method, path, headers: { host: headers[':authority'], ...headers }, peer })
+  const head = { ':status': answer.status, ...answer.headers }
+  if (method === 'HEAD' || answer.body === '') stream.respond(head, { endStream: true })
+  else {
+    stream.respond(head)
+    stream.end(answer.body)
+  }
+}
+
+type AnyHandler = (...args: unknown[]) => Promise<never>
+
+function register(grpc: GrpcServer, method: RpcMethod, options: RpcServerOptions): void {
+  const handler = options.handlers[method.name as keyof Handlers] as AnyHandler | undefined
+  const bind = { handler: handler ?? unimplemented, method, options }
+  const kind = METHODS.get(method.path)!.kind
+  const make = {
+    unary: unaryHandler,
+    serverStream: serverStreamHandler,
+    clientStream: clientStreamHandler,
+    bidi: method.name === 'RelayStream' && handler ? relayHandler : bidiHandler,
+  }
+  grpc.register(method.path, make[kind](bind) as never, identity, identity, kind)
+}
+
+const unimplemented: AnyHandler = async () => {
+  throw new GatewayError('UNIMPLEMENTED', '')
+}
+
+interface Binding {
+  readonly handler: AnyHandler
+  readonly method: RpcMethod
+  readonly options: RpcServerOptions
+}
+
+const encode = (name: MessageName, reply: unknown): Buffer =>
+  reply instanceof Uint8Array
+    ? Buffer.isBuffer(reply)
+      ? reply
+      : Buffer.from(reply.buffer, reply.byteOffset, reply.byteLength)
+    : codec(name).encode(reply as never)
+
+/** Bytes that are not the message are the caller's fault, and INTERNAL all the same (spec/gateway.md §8.3). */
+function decode(name: MessageName, bytes: Buffer): unknown {
+  try {
+    return codec(name).decode(bytes)
+  } catch (error) {
+    if (error instanceof WireError) throw new GatewayError('INTERNAL', `failed to decode Protobuf message: ${error.message}`)
+    throw error
+  }
+}
+
+/** The status of what a handler threw; a bug is counted and logged with its stack. */
+function failure(error: unknown, call: CallContext, options: RpcServerOptions): CallStatus {
+  if (!(error instanceof GatewayError)) options.onBug(error, call)
+  else if (error.cause !== undefined) call.log.warn('call failed', { method: call.row.name, kind: error.kind, cause: errorText(error.cause) })
+  return statusOf(error, call.id)
+}
+
+function unaryHandler({ handler, method, options }: Binding) {
+  return (wire: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
+    const call = contexts.get(wire.metadata)!
+    const run = async () => encode(method.response, await handler(decode(method.request, wire.request), call))
+    run().then(
+      reply => respond(null, reply),
+      error => respond(failure(error, call, options)),
+    )
+  }
+}
+
+/** A gRPC stream's sending side. One write is under way at a time for each caller that awaits. */
+function outbound(stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>, call: GatewayCall, name: MessageName): Outbound<never> {
+  return {
+    write(message) {
+      if (call.ended || stream.destroyed) return Promise.reject(new GatewayError('CANCELLED', 'call ended'))
+      return new Promise((resolve, reject) => {
+        stream.write(encode(name, message), (error: Error | null | undefined) => (error ? reject(new GatewayError('CANCELLED', 'call ended', { cause: error })) : resolve()))
+      })
+    },
+  }
+}
+
+/** Runs a streaming handler and ends its stream with what came of it. */
+function conclude(run: () => Promise<unknown>, stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>, call: GatewayCall, options: RpcServerOptions): void {
+  stream.on('error', () => {})
+  run().then(
+    () => call.ended || stream.end(),
+    error => {
+      if (!call.ended) call.end(failure(error, call, options))
+    },
+  )
+}
+
+function serverStreamHandler({ handler, method, options }: Binding) {
+  return (stream: ServerWritableStream<Buffer, Buffer>): void => {
+    const call = contexts.get(stream.metadata)!
+    conclude(async () => handler(decode(method.request, stream.request), outbound(stream, call, method.response), call), stream, call, options)
+  }
+}
+
+async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: MessageName): AsyncGenerator<unknown> {
+  for await (const bytes of stream) yield decode(name, bytes as Buffer)
+}
+
+function clientStreamHandler({ handler, method, options }: Binding) {
+  return (stream: ServerReadableStream<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
+    const call = contexts.get(stream.metadata)!
+    stream.on('error', () => {})
+    const run = async () => encode(method.response, await handler(decoded(stream, method.request), call))
+    run().then(
+      reply => respond(null, reply),
+      error => respond(failure(error, call, options)),
+    )
+  }
+}
+
+function bidiHandler({ handler, method, options }: Binding) {
+  return (stream: ServerDuplexStream<Buffer, Buffer>): void => {
+    const call = contexts.get(stream.metadata)!
+    const requests = decoded(stream as unknown as ServerReadableStream<Buffer, Buffer>, method.request)
+    conclude(async () => handler(requests, outbound(stream, call, method.response), call), stream, call, options)
+  }
+}
+
+/** A relay's messages pass as they are; its handler owns the stream. */
+function relayHandler({ handler, options }: Binding) {
+  return (stream: ServerDuplexStream<Buffer, Buffer>): void => {
+    const call = contexts.get(stream.metadata)!
+    conclude(async () => handler(stream, call), stream, call, options)
+  }
+}

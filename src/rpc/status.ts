@@ -1,0 +1,40 @@
+import { type ErrorKind, GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { LIMITS } from '../limits.ts'
+
+/**
+ * TABLE of the public texts clients match on (decision 13). A text that a client can see and that a rule fixes stands
+ * here and nowhere else; groups by area.
+ */
+export const TEXTS = {
+  draining: 'gateway shutting down',
+  deadline: 'deadline exceeded',
+  missingMessage: 'Missing request message.',
+  storageUnavailable: 'storage unavailable',
+} as const
+
+/** What goes onto the wire at the end of a call. */
+export interface CallStatus {
+  readonly code: number
+  readonly details: string
+}
+
+/** The status of anything a handler threw. A bug shows the call id and nothing else. */
+export function statusOf(error: unknown, callId: string): CallStatus {
+  if (error instanceof GatewayError) return { code: GRPC_CODES[error.kind], details: publicText(error.publicText) }
+  return { code: GRPC_CODES.INTERNAL, details: `internal error (call ${callId})` }
+}
+
+export const statusFor = (kind: ErrorKind, text: string): CallStatus => ({ code: GRPC_CODES[kind], details: publicText(text) })
+
+/** Control characters of a status text, written out so that no terminal or log obeys them (decision 20). */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+
+/** Well-formed, free of control characters, at most 4 KiB, cut at a character. */
+export function publicText(text: string): string {
+  const clean = text.toWellFormed().replace(CONTROL, c => (c === '\t' ? ' ' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`))
+  if (Buffer.byteLength(clean) <= LIMITS.statusTextBytes) return clean
+  let end = LIMITS.statusTextBytes - 3
+  const bytes = Buffer.from(clean)
+  while (end > 0 && (bytes[end]! & 0xc0) === 0x80) end--
+  return `${bytes.subarray(0, end).toString()}…`
+}
