@@ -249,4 +249,74 @@ export const LIMITS = {
   execCloseMs: 500,
   /** Output waiting for the caller of an exec before the command is held back (R-01). */
   execBufferBytes: 262_144,
+
+  // Calls (reliability.md §5)
+  /** A unary call; a client's own deadline counts when it is shorter. */
+  rpcDeadlineMs: 30_000,
+  /** Unary calls that wait for the compute driver. */
+  driverRpcDeadlineMs: 120_000,
+
+  // Tokens (spec/auth.md §6, reliability.md §7)
+  /** A bearer token; directories reach 8 KiB (J-41). */
+  tokenBytes: 16_384,
+  /** Nesting of a token's JSON (J-42). */
+  tokenDepth: 32,
+  /** `sub`, `azp`, `client_id` and names shown in logs, in characters (J-26). */
+  subjectChars: 256,
+  kidChars: 1024,
+  /** Expiry further ahead is no expiry (J-18). */
+  tokenLifetimeMs: 10 * 365 * 86_400_000,
+  /** Roles and scopes of one token (J-30). */
+  tokenRoles: 1024,
+  tokenRoleBytes: 256,
+  /** Names in the path to a claim (J-31). */
+  claimPathSegments: 16,
+  /** Verified tokens remembered, and for how long at most. */
+  verifiedTokens: 4096,
+  verifiedTokenMs: 300_000,
+
+  // Issuer (spec/auth.md §6.4 [B], reliability.md §5)
+  issuerDocumentBytes: 65_536,
+  issuerFetchMs: 5000,
+  /** A document may move within its origin this often. */
+  issuerRedirects: 3,
+  issuerKeys: 64,
+  rsaBitsLeast: 2048,
+  rsaBitsMost: 8192,
+  /** Keys are fetched again after the configured time, kept within these bounds (A-16 of spec/auth.md). */
+  jwksTtlLeastMs: 30_000,
+  jwksTtlMostMs: 86_400_000,
+  /** How long keys are good after the last successful fetch (K-03). */
+  jwksStaleMs: 86_400_000,
+  /** Least time between two fetches for unknown key ids (J-13). */
+  unknownKidCooldownMs: 30_000,
+  /** Key ids known to be unknown (J-14). */
+  unknownKids: 256,
+  /** Calls waiting for one fetch of keys; more are refused. */
+  keyWaiters: 64,
+  /** Waiting between tries to reach the issuer. */
+  issuerRetryFirstMs: 1000,
+  issuerRetryMostMs: 60_000,
+  /** Failed fetches of keys in a row after which discovery is repeated. */
+  rediscoverAfter: 3,
+
+  // Sandbox secret (spec/auth.md A-3, A-10; reliability A-08)
+  /** Sandboxes whose own secret is recognised. */
+  secretSandboxes: 65_536,
+  /** Secrets computed before other work gets its turn. */
+  secretSlice: 500,
+  /** Least time between two looks at the list of sandboxes for an unknown secret, and how long a list is trusted. */
+  secretRelistMs: 1000,
+  secretListMs: 60_000,
+  /** Calls waiting for the list of sandboxes; more are refused. */
+  secretWaiters: 64,
+  /** Wrong secrets of one address in a window before answers are held back, and of one connection before it ends. */
+  secretFailures: 20,
+  secretFailureWindowMs: 60_000,
+  secretFailuresPerConnection: 50,
+  secretPenaltyMs: 1000,
+  /** Answers held back at once; above, they are given at once. */
+  secretPenalties: 256,
+  /** Addresses under observation. */
+  secretAddresses: 4096,
 } as const
