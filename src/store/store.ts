@@ -67,6 +67,21 @@ export interface DraftChunk {
   readonly lastSeenMs: number
   readonly createdAtMs: number
   readonly decidedAtMs: number | null
+  /**
+   * What approving the chunk added to the policy (domain/draft-approval.ts), kept in a nullable column `approval` of
+   * ours; null or absent when it is not approved or was approved by another program (spec/policy.md W13).
+   */
+  readonly approval?: string | null
+}
+
+/** Columns of a draft that may be rewritten; a member that is absent keeps its column. */
+export interface DraftDetails {
+  readonly draftVersion?: number
+  readonly proposedRule?: Uint8Array
+  readonly rationale?: string
+  readonly securityNotes?: string
+  readonly confidence?: number
+  readonly approval?: string | null
 }
 
 /** A write that lost against what is stored. `what` says which promise would have broken. */
@@ -149,6 +164,10 @@ export interface StoreTransaction extends StoreReads {
   /** Only while pending. */
   setDraftRule(id: string, proposedRule: Uint8Array): Promise<boolean>
   deleteDrafts(sandboxId: string, status: DraftStatus): Promise<number>
+  /** Rewrites columns of one chunk in any status; whether the row existed (spec/policy.md W13, W19, W22). */
+  setDraftDetails(id: string, details: DraftDetails): Promise<boolean>
+  /** Whether the row existed. */
+  deleteDraft(id: string): Promise<boolean>
 }
 
 /**
