@@ -58,9 +58,8 @@ export const LIMITS = {
   httpTargetBytes: 65_534,
   /** A connection being closed may take this long to read its last answer. */
   closeLingerMs: 250,
-  /** Accepting starts again this long after the descriptors ran out, doubling to the second (W-7). */
-  acceptPauseFirstMs: 50,
-  acceptPauseMostMs: 1000,
+  /** Held for an HTTP/2 connection in each direction between engine and socket. */
+  socketBufferBytes: 131_072,
   /** Health and metrics ports together serve probes and one scraper (O-05). */
   sideConnections: 64,
   sideRequestMs: 5000,
@@ -120,6 +119,8 @@ export const LIMITS = {
   /** Waits between tries to connect (decision 15). */
   driverBackoffFirstMs: 100,
   driverBackoffMostMs: 5_000,
+  /** A connection that lived this long starts the waits anew. */
+  driverConnectionSteadyMs: 1_000,
   /** How often an absent driver's path is looked at: a new socket is dialled at once (D-02: usable in 500 ms). */
   driverPathPollMs: 100,
   /** An absent driver is logged at the first failure and then this often (decision 15). */
@@ -319,4 +320,116 @@ export const LIMITS = {
   secretPenalties: 256,
   /** Addresses under observation. */
   secretAddresses: 4096,
+
+  // Policy, settings, drafts
+  /** One policy, after every mutation (spec/policy.md W3). */
+  policyBytes: 262_144,
+  /** Joined violation texts of one refusal; the status text is cut at 4 KiB anyway (decision 20). */
+  violationTextChars: 3000,
+  /** Tries of one policy or settings write that loses against another gateway on the same database (spec/policy.md §6.2). */
+  policyWriteAttempts: 5,
+  /** Revisions kept for one sandbox beside loaded ones (spec/storage.md W9). */
+  policyRevisionsKept: 200,
+  /** Rows of ListSandboxPolicies when the caller names no limit (spec/policy.md §4.4). */
+  policyPageDefault: 50,
+  /** Why a supervisor could not load a policy (spec/policy.md W24). */
+  loadErrorBytes: 4096,
+  /** Policies whose hash is remembered, so that a poll decodes none of them (spec/policy.md W25). */
+  policyHashesRemembered: 512,
+  /** Proposals of one SubmitPolicyAnalysis; further ones are rejected with a reason (spec/policy.md W21). */
+  draftsPerCall: 200,
+  /** Proposals kept for one sandbox; the oldest rejected one makes room (spec/policy.md W21). */
+  draftsPerSandbox: 2000,
+  /** Why a rule is proposed (spec/policy.md W21). */
+  draftRationaleBytes: 4096,
+  /** Name of a proposed rule. */
+  draftNameBytes: 253,
+  /** Endpoints, and binaries, of one proposed rule (spec/policy.md W21). */
+  draftRuleItems: 64,
+  /** Most that one submission adds to a hit count (spec/policy.md §8.1). */
+  draftHitsPerCall: 100,
+  /** Rows encoded between two turns of the event loop. */
+  draftRowsPerTurn: 256,
+
+  // Sandbox records (spec/sandbox.md §3.1)
+  nameBytes: 253,
+  sandboxProviders: 32,
+  sandboxLogLevelBytes: 32,
+  templateTextBytes: 1024,
+  mapEntries: 128,
+  mapKeyBytes: 256,
+  mapValueBytes: 8192,
+  structBytes: 65_536,
+  labelKeyBytes: 253,
+  labelTextBytes: 63,
+  /** A selector is read in one pass and becomes one query (I-03). */
+  selectorBytes: 8192,
+  selectorPairs: 64,
+  policyPaths: 256,
+  policyPathBytes: 4096,
+  /** Generated names tried before a suffix makes one unique (W2). */
+  nameTries: 4,
+
+  // Providers (spec/providers.md §1)
+  providerTypeBytes: 64,
+  providerCredentials: 32,
+  providerConfig: 64,
+
+  // Answers with stored records
+  /** A page of sandboxes ends early below the 4 MiB that clients accept (W25). */
+  pageBytes: 3_670_016,
+  /** Providers are answered beyond that, as clients with a larger limit expect; here the memory of one call ends. */
+  providerPageBytes: 16_777_216,
+  /** Rows read at a time for a page. */
+  pageRows: 100,
+
+  // What a compute driver says about a sandbox (W38)
+  driverConditions: 32,
+  driverTextChars: 4096,
+  driverEventMetadata: 64,
+  /** Observations of one sandbox that are applied: at once up to the burst, then this many a second, newest wins (D-09). */
+  observationBurst: 20,
+  observationsPerSecond: 10,
+  /** Ids of sandboxes that are gone, remembered so that late words about them are not taken for strangers. */
+  tombstones: 10_000,
+
+  // Reconciliation (spec/sandbox.md §15, W7 to W12)
+  sweepEveryMs: 60_000,
+  /** Least time between two sweeps, however often the watch is reopened (D-08). */
+  sweepLeastMs: 2000,
+  /** A record is given up when its sandbox was missing for so long, in so many sweeps, and is that old (W11, D-11). */
+  orphanGraceMs: 300_000,
+  orphanSweeps: 3,
+  /** Waiting between looks at a sandbox that is being deleted (W12). */
+  deletePollFirstMs: 2000,
+  deletePollMostMs: 30_000,
+  /** Deletions followed at once. */
+  deletesInFlight: 4,
+  /** An empty reason is no failure for so long after creation (W33). */
+  youngSandboxMs: 60_000,
+
+  // Sandbox logs and events (reliability.md §5)
+  logLines: 2000,
+  logLineBytes: 8192,
+  logSandboxBytes: 4_194_304,
+  logTotalBytes: 268_435_456,
+  logTailDefault: 200,
+  /** Lines of one pushed batch that are taken (spec/sandbox.md §6.2). */
+  pushBatchLines: 100,
+  pushLinesPerSecond: 1000,
+  pushLineBurst: 10_000,
+  /** A pushed time further ahead of ours than this becomes ours (W22). */
+  pushAheadMs: 300_000,
+  /** Ids whose first log line came before anyone knew whether the sandbox exists, and lines held for one. */
+  logUnproven: 256,
+  logUnprovenLines: 16,
+  platformEvents: 256,
+  platformEventTail: 50,
+  platformEventBytes: 16_384,
+
+  // WatchSandbox (reliability.md §5)
+  watchStreams: 1024,
+  watchStreamsPerUser: 64,
+  /** Log lines sent before status and events get their turn. */
+  watchBatch: 64,
 } as const

@@ -159,7 +159,9 @@ export interface StoreTransaction extends StoreReads {
    * Inserts, or, when the same (sandbox, host, port, binary) is there in any status, adds `hitCount` to it and moves
    * `lastSeenMs`. Returns the row that holds the endpoint now.
    */
-  putDraft(chunk: Omit<DraftChunk, 'status' | 'decidedAtMs'> & Partial<Pick<DraftChunk, 'status' | 'decidedAtMs'>>): Promise<DraftChunk>
+  putDraft(
+    chunk: Omit<DraftChunk, 'status' | 'decidedAtMs'> & Partial<Pick<DraftChunk, 'status' | 'decidedAtMs'>>,
+  ): Promise<DraftChunk>
   setDraftStatus(id: string, status: DraftStatus, decidedAtMs: number | null): Promise<boolean>
   /** Only while pending. */
   setDraftRule(id: string, proposedRule: Uint8Array): Promise<boolean>

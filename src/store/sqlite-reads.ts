@@ -1,0 +1,148 @@
+import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
+import { LIMITS } from '../limits.ts'
+import { writeLabels } from './labels.ts'
+import { type DraftRow, type ObjectRow, type PolicyRow, toDraft, toObject, toPolicy } from './rows.ts'
+import type { DraftChunk, DraftStatus, ObjectType, Page, PolicyRevision, StoredObject, StoreReads } from './store.ts'
+
+/** Prepared statements of one connection, finalized together. */
+export class Statements {
+  readonly #db: Database
+  readonly #made: { finalize(): void }[] = []
+
+  constructor(db: Database) {
+    this.#db = db
+  }
+
+  prepare<Row, Values extends SQLQueryBindings[]>(sql: string): Statement<Row, Values> {
+    const statement = this.#db.prepare<Row, Values>(sql) as Statement<Row, Values>
+    this.#made.push(statement)
+    return statement
+  }
+
+  finalize(): void {
+    for (const statement of this.#made.splice(0)) statement.finalize()
+  }
+}
+
+/** Runs one synchronous piece of database work: maps its errors, waits when it must. */
+export type Guard = <T>(work: () => T) => Promise<T>
+
+const OBJECT = 'object_type, id, name, payload, labels, created_at_ms, updated_at_ms'
+const IN_ORDER = 'ORDER BY created_at_ms, name'
+
+/**
+ * Rows whose labels hold every pair of the selector ?2. The two searches for the first pair's quoted key (?3) and
+ * value (?4) spare most rows the JSON work; a backslash may spell them otherwise. Answered from the order index alone.
+ */
+const SELECTED = `SELECT rowid FROM objects WHERE object_type = ?1
+  AND (instr(labels, ?3) > 0 AND instr(labels, ?4) > 0 OR instr(labels, '\\') > 0)
+  AND CASE WHEN json_valid(labels) THEN NOT EXISTS (
+    SELECT 1 FROM json_each(?2) AS want WHERE NOT EXISTS (
+      SELECT 1 FROM json_each(objects.labels) AS have WHERE have.key = want.key AND have.type = 'text' AND have.value = want.value))
+  ELSE 0 END ${IN_ORDER} LIMIT ?5 OFFSET ?6`
+
+/** The reading statements of one connection. */
+export function prepareReads(make: Statements) {
+  const where = (rows: string) => `SELECT ${OBJECT} FROM objects WHERE rowid IN (${rows}) ${IN_ORDER}`
+  return {
+    get: make.prepare<ObjectRow, [string, string]>(`SELECT ${OBJECT} FROM objects WHERE id = ? AND object_type = ?`),
+    byName: make.prepare<ObjectRow, [string, string]>(
+      `SELECT ${OBJECT} FROM objects WHERE object_type = ? AND name = ?`,
+    ),
+    list: make.prepare<ObjectRow, [string, number, number]>(
+      where(`SELECT rowid FROM objects WHERE object_type = ?1 ${IN_ORDER} LIMIT ?2 OFFSET ?3`),
+    ),
+    select: make.prepare<ObjectRow, [string, string, string, string, number, number]>(where(SELECTED)),
+    first: make.prepare<ObjectRow, [string, number]>(
+      `SELECT ${OBJECT} FROM objects WHERE object_type = ? ${IN_ORDER} LIMIT ?`,
+    ),
+    after: make.prepare<ObjectRow, [string, number, string, number]>(
+      `SELECT ${OBJECT} FROM objects WHERE object_type = ? AND (created_at_ms, name) > (?, ?) ${IN_ORDER} LIMIT ?`,
+    ),
+    latest: make.prepare<PolicyRow, [string]>(
+      'SELECT * FROM sandbox_policies WHERE sandbox_id = ? ORDER BY version DESC LIMIT 1',
+    ),
+    version: make.prepare<PolicyRow, [string, number]>(
+      'SELECT * FROM sandbox_policies WHERE sandbox_id = ? AND version = ?',
+    ),
+    policies: make.prepare<PolicyRow, [string, number, number]>(
+      'SELECT * FROM sandbox_policies WHERE sandbox_id = ? ORDER BY version DESC LIMIT ? OFFSET ?',
+    ),
+    draft: make.prepare<DraftRow, [string]>('SELECT * FROM draft_policy_chunks WHERE id = ?'),
+    drafts: make.prepare<DraftRow, [string, string | null]>(
+      `SELECT * FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2)
+       ORDER BY created_at_ms DESC, draft_version DESC, id DESC`,
+    ),
+    draftVersion: make.prepare<{ v: number }, [string]>(
+      'SELECT coalesce(max(draft_version), 0) AS v FROM draft_policy_chunks WHERE sandbox_id = ?',
+    ),
+  }
+}
+
+export type ReadStatements = ReturnType<typeof prepareReads>
+
+/** Everything that reads, on one connection. */
+export class SqliteReads implements StoreReads {
+  protected readonly guard: Guard
+  readonly #q: ReadStatements
+
+  constructor(prepared: ReadStatements, guard: Guard) {
+    this.guard = guard
+    this.#q = prepared
+  }
+
+  get(type: ObjectType, id: string): Promise<StoredObject | null> {
+    return this.guard(() => orNull(this.#q.get.get(id, type), toObject))
+  }
+
+  getByName(type: ObjectType, name: string): Promise<StoredObject | null> {
+    return this.guard(() => orNull(this.#q.byName.get(type, name), toObject))
+  }
+
+  list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+    const pair = selector?.entries().next().value
+    if (selector === undefined || pair === undefined)
+      return this.guard(() => this.#q.list.all(type, page.limit, page.offset).map(toObject))
+    const [key, value] = pair.map(text => JSON.stringify(text)) as [string, string]
+    const wanted = writeLabels(selector)
+    return this.guard(() => this.#q.select.all(type, wanted, key, value, page.limit, page.offset).map(toObject))
+  }
+
+  async *scan(type: ObjectType, pageSize: number = LIMITS.storeScanRows): AsyncGenerator<StoredObject> {
+    let rows = await this.guard(() => this.#q.first.all(type, pageSize))
+    for (;;) {
+      for (const row of rows) yield toObject(row)
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < pageSize) return
+      // Others get their turn between pages; the pages themselves are synchronous.
+      await new Promise<void>(resolve => setImmediate(resolve))
+      rows = await this.guard(() => this.#q.after.all(type, Number(last.created_at_ms), last.name, pageSize))
+    }
+  }
+
+  latestPolicy(sandboxId: string): Promise<PolicyRevision | null> {
+    return this.guard(() => orNull(this.#q.latest.get(sandboxId), toPolicy))
+  }
+
+  policyVersion(sandboxId: string, version: number): Promise<PolicyRevision | null> {
+    return this.guard(() => orNull(this.#q.version.get(sandboxId, version), toPolicy))
+  }
+
+  listPolicies(sandboxId: string, page: Page): Promise<PolicyRevision[]> {
+    return this.guard(() => this.#q.policies.all(sandboxId, page.limit, page.offset).map(toPolicy))
+  }
+
+  draft(id: string): Promise<DraftChunk | null> {
+    return this.guard(() => orNull(this.#q.draft.get(id), toDraft))
+  }
+
+  listDrafts(sandboxId: string, status?: DraftStatus): Promise<DraftChunk[]> {
+    return this.guard(() => this.#q.drafts.all(sandboxId, status ?? null).map(toDraft))
+  }
+
+  draftVersion(sandboxId: string): Promise<number> {
+    return this.guard(() => this.#q.draftVersion.get(sandboxId)?.v ?? 0)
+  }
+}
+
+const orNull = <Row, T>(row: Row | null, convert: (row: Row) => T): T | null => (row === null ? null : convert(row))

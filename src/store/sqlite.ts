@@ -1,0 +1,213 @@
+import type { Database } from 'bun:sqlite'
+import { type Clock, sleep } from '../base/clock.ts'
+import { LIMITS } from '../limits.ts'
+import type { SqliteConnection } from './sqlite-connection.ts'
+import { isBusy, toStoreError } from './sqlite-error.ts'
+import { type Guard, prepareReads, type ReadStatements, SqliteReads, Statements } from './sqlite-reads.ts'
+import { prepareWrites, SqliteTransaction, type WriteStatements } from './sqlite-writes.ts'
+import { isSpent } from './ssh-session.ts'
+import { type Store, type StoredObject, StoreFailure, type StoreTransaction } from './store.ts'
+import { withinTime } from './transaction-time.ts'
+import { createWriterQueue, type WriterQueue } from './writer-queue.ts'
+
+/** Builds the store on an open database; every call is synchronous inside and one transaction runs at a time. */
+export function createSqliteStore(connection: SqliteConnection, clock: Clock): Store {
+  const { writer, reader } = connection
+  const writing = new Statements(writer)
+  const reading = reader === writer ? writing : new Statements(reader)
+  const inside = prepareReads(writing)
+  return new SqliteStore({
+    connection,
+    clock,
+    all: reader === writer ? [writing] : [reading, writing],
+    inside,
+    outside: reader === writer ? inside : prepareReads(reading),
+    writes: prepareWrites(writing),
+    turn: new Turn(reader === writer),
+  })
+}
+
+/** Keeps readers that share the writer's connection from seeing what is not committed. */
+class Turn {
+  readonly #shared: boolean
+  #over: Promise<void> | null = null
+  closed = false
+
+  constructor(shared: boolean) {
+    this.#shared = shared
+  }
+
+  /** Null when reading may go on at once. */
+  get waitFor(): Promise<void> | null {
+    return this.#over
+  }
+
+  begin(): () => void {
+    if (!this.#shared) return () => {}
+    const over = Promise.withResolvers<void>()
+    this.#over = over.promise
+    return () => {
+      this.#over = null
+      over.resolve()
+    }
+  }
+}
+
+interface Parts {
+  readonly connection: SqliteConnection
+  readonly clock: Clock
+  readonly all: readonly Statements[]
+  readonly inside: ReadStatements
+  readonly outside: ReadStatements
+  readonly writes: WriteStatements
+  readonly turn: Turn
+}
+
+class SqliteStore extends SqliteReads implements Store {
+  readonly #parts: Parts
+  readonly #queue: WriterQueue
+  readonly #ping: () => unknown
+  #closing: Promise<void> | null = null
+
+  constructor(parts: Parts) {
+    super(parts.outside, readGuard(parts.turn, parts.clock))
+    this.#parts = parts
+    this.#queue = createWriterQueue(parts.clock, LIMITS.storeWaiting, LIMITS.storeWaitMs)
+    const sign = parts.all[0]!.prepare('SELECT 1 FROM objects LIMIT 1')
+    this.#ping = () => sign.get()
+  }
+
+  async transaction<T>(work: (tx: StoreTransaction) => Promise<T>): Promise<T> {
+    return await this.#write(work)
+  }
+
+  async #write<T>(work: (tx: SqliteTransaction) => Promise<T>): Promise<T> {
+    const { connection, clock, inside, writes, turn } = this.#parts
+    const leave = await this.#queue.enter()
+    const state: Running = { db: connection.writer, over: false, failed: null }
+    try {
+      await patiently(clock, () => connection.writer.run(connection.readOnly ? 'BEGIN' : 'BEGIN IMMEDIATE'))
+      const endTurn = turn.begin()
+      try {
+        const tx = new SqliteTransaction(inside, writes, insideGuard(state), () => clock.nowMs())
+        const result = await withinTime(clock, LIMITS.storeTransactionMs, work(tx))
+        commit(state)
+        return result
+      } finally {
+        state.over = true
+        rollback(connection.writer)
+        endTurn()
+      }
+    } finally {
+      leave()
+    }
+  }
+
+  async reapSshSessions(nowMs: number): Promise<number> {
+    let removed = 0
+    let spent: StoredObject[] = []
+    const flush = async () => {
+      const batch = spent
+      spent = []
+      if (batch.length === 0) return
+      await this.#write(async tx => {
+        for (const session of batch) if (await tx.deleteSame(session)) removed++
+      })
+    }
+    for await (const session of this.scan('ssh_session')) {
+      if (isSpent(session.payload, nowMs)) spent.push(session)
+      if (spent.length >= LIMITS.storeScanRows) await flush()
+    }
+    await flush()
+    return removed
+  }
+
+  async ping(): Promise<void> {
+    const lost = this.#parts.connection.lost()
+    if (lost !== null) throw new StoreFailure('damaged', lost)
+    await this.guard(this.#ping)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#queue.close()
+    this.#parts.turn.closed = true
+    for (const statements of this.#parts.all) statements.finalize()
+    this.#parts.connection.close()
+  }
+}
+
+/** Tries until no other process holds the lock, at most `storeWaitMs`; the first try is made at once. */
+async function patiently<T>(clock: Clock, work: () => T): Promise<T> {
+  const deadline = clock.monotonicMs() + LIMITS.storeWaitMs
+  for (;;) {
+    try {
+      return work()
+    } catch (error) {
+      if (!isBusy(error) || clock.monotonicMs() >= deadline) throw toStoreError(error)
+    }
+    await sleep(clock, LIMITS.storeBusyRetryMs)
+  }
+}
+
+function readGuard(turn: Turn, clock: Clock): Guard {
+  const checked = <T>(work: () => T): T => {
+    if (turn.closed) throw new StoreFailure('unavailable', 'the store is closed')
+    return work()
+  }
+  return async work => {
+    for (let wait = turn.waitFor; wait !== null; wait = turn.waitFor) await wait
+    try {
+      return checked(work)
+    } catch (error) {
+      if (!isBusy(error)) throw toStoreError(error)
+    }
+    return await patiently(clock, () => checked(work))
+  }
+}
+
+/** One transaction: after a failure of the database nothing of it may be kept, whatever the caller goes on to do. */
+interface Running {
+  readonly db: Database
+  over: boolean
+  failed: StoreFailure | null
+}
+
+function insideGuard(state: Running): Guard {
+  return async work => {
+    if (state.over) throw new Error('the transaction is over')
+    if (state.failed) throw state.failed
+    try {
+      // Some failures (disk full, I/O) end SQLite's transaction by themselves; going on would commit piecemeal.
+      if (!state.db.inTransaction) throw new StoreFailure('unavailable', 'the database gave up the transaction')
+      return work()
+    } catch (error) {
+      const mapped = toStoreError(error)
+      if (mapped instanceof StoreFailure) state.failed = mapped
+      throw mapped
+    }
+  }
+}
+
+function commit(state: Running): void {
+  state.over = true
+  if (state.failed) throw state.failed
+  try {
+    state.db.run('COMMIT')
+  } catch (error) {
+    throw toStoreError(error)
+  }
+}
+
+function rollback(db: Database): void {
+  if (!db.inTransaction) return
+  try {
+    db.run('ROLLBACK')
+  } catch (error) {
+    throw toStoreError(error)
+  }
+}
