@@ -92,9 +92,15 @@ async function configuration(): Promise<Configuration> {
     extraTokenClaims: (_context, token) => {
       const user = 'accountId' in token && token.accountId ? findUser(token.accountId) : undefined
       const name = user?.name ?? `service-account-${token.clientId}`
-      // A default scope of the realm: there whether asked for or not.
-      if (token.clientId === REALM.ci.id) token.scope = REALM.ci.scopes.join(' ')
       return { preferred_username: name, azp: token.clientId, realm_access: { roles: [...(user?.roles ?? REALM.defaultRoles)] } }
+    },
+    // A default scope of the realm is there whether asked for or not.
+    formats: {
+      customizers: {
+        jwt: (_context, token, jwt) => {
+          if (token.clientId === REALM.ci.id) jwt.payload['scope'] = REALM.ci.scopes.join(' ')
+        },
+      },
     },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: async (_context, client) => client.grantTypeAllowed('refresh_token'),
