@@ -6,23 +6,37 @@ import { findUser, REALM } from './realm.ts'
 const FORM_BYTES = 4096
 
 /** The login page of the development issuer: one form, plain HTML; whoever logs in consents to what the client asked for. */
-export async function answerLogin(provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
+export async function answerLogin(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   try {
     const details = await provider.interactionDetails(request, response)
     const signedIn = details.session?.accountId
     if (details.prompt.name === 'consent' && signedIn) return await finish(provider, request, response, signedIn)
     if (request.method !== 'POST') return page(response, 200, details.uid)
     const form = new URLSearchParams(await readForm(request))
-    if (form.has('cancel')) return await provider.interactionFinished(request, response, { error: 'access_denied', error_description: 'the person said no' })
+    if (form.has('cancel'))
+      return await provider.interactionFinished(request, response, {
+        error: 'access_denied',
+        error_description: 'the person said no',
+      })
     const user = findUser(form.get('username') ?? '')
-    if (!user || user.password !== form.get('password')) return page(response, 401, details.uid, 'Wrong user name or password.')
+    if (!user || user.password !== form.get('password'))
+      return page(response, 401, details.uid, 'Wrong user name or password.')
     await finish(provider, request, response, user.name)
   } catch {
     page(response, 400, null, 'This login has expired. Go back to the terminal and start again.')
   }
 }
 
-async function finish(provider: Provider, request: IncomingMessage, response: ServerResponse, accountId: string): Promise<void> {
+async function finish(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+  accountId: string,
+): Promise<void> {
   const { params } = await provider.interactionDetails(request, response)
   const grantId = await grantAll(provider, accountId, String(params['client_id']), String(params['scope'] ?? ''))
   await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId } })

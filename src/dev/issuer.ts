@@ -1,9 +1,14 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair } from 'jose'
-import Provider, { type Configuration, errors, type ResourceServer, type TokenEndpointGrantContext } from 'oidc-provider'
-import { findUser, REALM } from './realm.ts'
+import Provider, {
+  type Configuration,
+  errors,
+  type ResourceServer,
+  type TokenEndpointGrantContext,
+} from 'oidc-provider'
 import { answerLogin } from './issuer-login.ts'
+import { findUser, REALM } from './realm.ts'
 
 /** A running issuer; `url` is what `--oidc-issuer` gets. */
 export interface DevIssuer {
@@ -75,7 +80,10 @@ async function configuration(): Promise<Configuration> {
     jwks: { keys: [{ ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: 'dev' }] },
     scopes: ['openid', 'offline_access', 'profile', 'email', ...REALM.scopes],
     claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email'] },
-    findAccount: (_context, name) => (findUser(name) ? { accountId: name, claims: () => ({ sub: name, preferred_username: name, email: name }) } : undefined),
+    findAccount: (_context, name) =>
+      findUser(name)
+        ? { accountId: name, claims: () => ({ sub: name, preferred_username: name, email: name }) }
+        : undefined,
     features: {
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
@@ -92,7 +100,11 @@ async function configuration(): Promise<Configuration> {
     extraTokenClaims: (_context, token) => {
       const user = 'accountId' in token && token.accountId ? findUser(token.accountId) : undefined
       const name = user?.name ?? `service-account-${token.clientId}`
-      return { preferred_username: name, azp: token.clientId, realm_access: { roles: [...(user?.roles ?? REALM.defaultRoles)] } }
+      return {
+        preferred_username: name,
+        azp: token.clientId,
+        realm_access: { roles: [...(user?.roles ?? REALM.defaultRoles)] },
+      }
     },
     // A default scope of the realm is there whether asked for or not.
     formats: {
@@ -106,13 +118,28 @@ async function configuration(): Promise<Configuration> {
     issueRefreshToken: async (_context, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
     pkce: { required: () => true },
-    ttl: { AccessToken: REALM.accessTokenSecs, RefreshToken: REALM.refreshTokenSecs, Interaction: 600, Session: 3600, Grant: 36_000, DeviceCode: 600, AuthorizationCode: 60, ClientCredentials: REALM.accessTokenSecs, IdToken: REALM.accessTokenSecs },
+    ttl: {
+      AccessToken: REALM.accessTokenSecs,
+      RefreshToken: REALM.refreshTokenSecs,
+      Interaction: 600,
+      Session: 3600,
+      Grant: 36_000,
+      DeviceCode: 600,
+      AuthorizationCode: 60,
+      ClientCredentials: REALM.accessTokenSecs,
+      IdToken: REALM.accessTokenSecs,
+    },
     cookies: { keys: [crypto.randomUUID()] },
   }
 }
 
 /** Grants what was asked for: the realm's scopes are all optional scopes of the public client. */
-export async function grantAll(provider: Provider, accountId: string, clientId: string, scope: string): Promise<string> {
+export async function grantAll(
+  provider: Provider,
+  accountId: string,
+  clientId: string,
+  scope: string,
+): Promise<string> {
   const grant = new provider.Grant({ accountId, clientId })
   grant.addOIDCScope('openid offline_access profile email')
   grant.addResourceScope(RESOURCE, realmScopes(scope).join(' '))
@@ -134,9 +161,21 @@ function passwordGrant(provider: Provider) {
     const client = context.oidc.client
     const granted = realmScopes(scope).join(' ')
     const grantId = await grantAll(provider, user.name, client.clientId, granted)
-    const token = new provider.AccessToken({ accountId: user.name, client, grantId, gty: 'password', scope: granted, claims: {} } as never)
+    const token = new provider.AccessToken({
+      accountId: user.name,
+      client,
+      grantId,
+      gty: 'password',
+      scope: granted,
+      claims: {},
+    } as never)
     token.resourceServer = new provider.ResourceServer(RESOURCE, GATEWAY)
     context.oidc.entity('AccessToken', token)
-    context.body = { access_token: await token.save(), token_type: 'Bearer', expires_in: REALM.accessTokenSecs, scope: granted }
+    context.body = {
+      access_token: await token.save(),
+      token_type: 'Bearer',
+      expires_in: REALM.accessTokenSecs,
+      scope: granted,
+    }
   }
 }

@@ -1,4 +1,3 @@
-import type { Duplex } from 'node:stream'
 import type { Init } from '../wire/codec.ts'
 import type { Rpcs } from '../wire/messages.generated.ts'
 import type { CallContext } from './context.ts'
@@ -30,12 +29,9 @@ export type Handler<Spec> = Spec extends { request: infer Request; response: inf
   : never
 
 /**
- * A relay is bytes in and bytes out: its messages are neither decoded nor encoded by the server. The duplex is in
- * object mode, one Buffer for each gRPC message, back-pressure both ways.
+ * The RPCs one service implements, by RPC name. An RPC without a handler answers UNIMPLEMENTED after authorization.
+ * RelayStream is served past the gRPC library (relay-call.ts).
  */
-export type RelayHandler = (stream: Duplex, context: CallContext) => Promise<void>
-
-/** The RPCs one service implements, by RPC name. An RPC without a handler answers UNIMPLEMENTED after authorization. */
 export type Handlers = {
-  readonly [Name in keyof Rpcs]?: Name extends 'RelayStream' ? RelayHandler : Handler<Rpcs[Name]>
+  readonly [Name in Exclude<keyof Rpcs, 'RelayStream'>]?: Handler<Rpcs[Name]>
 }

@@ -17,6 +17,7 @@ import { type CallOpening, contexts, GatewayCall } from './call.ts'
 import type { CallContext, Peer } from './context.ts'
 import type { Handlers, Outbound } from './handlers.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
+import { type RelayServing, type RelayWireHandler, serveRelay } from './relay-call.ts'
 import { type CallStatus, statusOf } from './status.ts'
 
 /** A request over HTTP/2 that is not gRPC, and its answer. */
@@ -36,6 +37,8 @@ export interface PlainResponse {
 export interface RpcServerOptions {
   readonly methods: readonly RpcMethod[]
   readonly handlers: Handlers
+  /** RelayStream: bytes in and bytes out, past the gRPC library. */
+  readonly relay: RelayWireHandler
   readonly pipeline: Pipeline
   readonly answerPlain: (request: PlainRequest) => PlainResponse
   /** A bug was caught; the counter that must stay 0 (reliability O-07). */
@@ -97,6 +100,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
   }
 
+  const relays: RelayServing = { pipeline, handler: options.relay, onBug: options.onBug, track: trackCall }
   const internals = grpc as unknown as GrpcInternals
   for (const method of options.methods) register(grpc, method, options)
   internals.handlers = withFallback(internals.handlers)
@@ -120,7 +124,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     session.setLocalWindowSize(LIMITS.windowBytes)
   })
   internals._setupHandlers(engine, [])
-  const toGrpc = engine.listeners('stream')[0] as StreamListener
+  const toGrpc = engine.listeners('stream')[0] as unknown as StreamListener
   engine.removeAllListeners('stream')
   engine.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
     if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
@@ -129,8 +133,9 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT)) return answerPlain(stream, headers, path, peer, options)
     const exact = path.split('?', 1)[0]!
     if (exact !== path) headers[':path'] = exact
-    trimHead(stream)
     opening = { row: rowFor(exact), peer, rawHeaders, path: exact }
+    if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
+    trimHead(stream)
     toGrpc(stream, headers)
   })
 
@@ -227,7 +232,7 @@ function register(grpc: GrpcServer, method: RpcMethod, options: RpcServerOptions
     unary: unaryHandler,
     serverStream: serverStreamHandler,
     clientStream: clientStreamHandler,
-    bidi: method.name === 'RelayStream' && handler ? relayHandler : bidiHandler,
+    bidi: bidiHandler,
   }
   grpc.register(method.path, make[kind](bind) as never, identity, identity, kind)
 }
@@ -331,10 +336,3 @@ function bidiHandler({ handler, method, options }: Binding) {
   }
 }
 
-/** A relay's messages pass as they are; its handler owns the stream. */
-function relayHandler({ handler, options }: Binding) {
-  return (stream: ServerDuplexStream<Buffer, Buffer>): void => {
-    const call = contexts.get(stream.metadata)!
-    conclude(async () => handler(stream, call), stream, call, options)
-  }
-}
