@@ -168,6 +168,9 @@ export const LIMITS = {
   storeWaiting: 1024,
   /** Rows per step of a scan. */
   storeScanRows: 200,
+  /** Label texts kept in parsed form, and the longest of them: about 1 MiB together. */
+  storeLabelsKept: 1024,
+  storeLabelsChars: 512,
   /** A SQLite file up to this size is read and checked as a whole at start (S-05); about 1 s per GiB. */
   storeCheckBytes: 1_073_741_824,
   /** The write-ahead log is cut back to this after a checkpoint. */
@@ -432,4 +435,14 @@ export const LIMITS = {
   watchStreamsPerUser: 64,
   /** Log lines sent before status and events get their turn. */
   watchBatch: 64,
+
+  // Configuration
+  /** More tolerance makes `exp` meaningless (A-21). */
+  oidcLeewayMostSecs: 120,
+  /** Sandbox secrets shorter than this are accepted with a warning (A-07). */
+  handshakeSecretBytes: 16,
+  /** A file that holds one secret. */
+  secretFileBytes: 65_536,
+  /** After the grace period of a shutdown, how long until the process ends whatever still runs. */
+  shutdownSlackMs: 5000,
 } as const

@@ -1,7 +1,7 @@
 import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
 import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
-import { type DraftRow, type ObjectRow, type PolicyRow, toDraft, toObject, toPolicy } from './rows.ts'
+import { type DraftRow, finishObject, type ObjectRow, type PolicyRow, toDraft, toPolicy } from './rows.ts'
 import type { DraftChunk, DraftStatus, ObjectType, Page, PolicyRevision, StoredObject, StoreReads } from './store.ts'
 
 /** Prepared statements of one connection, finalized together. */
@@ -27,7 +27,8 @@ export class Statements {
 /** Runs one synchronous piece of database work: maps its errors, waits when it must. */
 export type Guard = <T>(work: () => T) => Promise<T>
 
-const OBJECT = 'object_type, id, name, payload, labels, created_at_ms, updated_at_ms'
+const OBJECT =
+  'object_type AS type, id, name, payload, labels, created_at_ms AS createdAtMs, updated_at_ms AS updatedAtMs'
 const IN_ORDER = 'ORDER BY created_at_ms, name'
 
 /**
@@ -43,16 +44,17 @@ const SELECTED = `SELECT rowid FROM objects WHERE object_type = ?1
 
 /** The reading statements of one connection. */
 export function prepareReads(make: Statements) {
-  const where = (rows: string) => `SELECT ${OBJECT} FROM objects WHERE rowid IN (${rows}) ${IN_ORDER}`
   return {
     get: make.prepare<ObjectRow, [string, string]>(`SELECT ${OBJECT} FROM objects WHERE id = ? AND object_type = ?`),
     byName: make.prepare<ObjectRow, [string, string]>(
       `SELECT ${OBJECT} FROM objects WHERE object_type = ? AND name = ?`,
     ),
     list: make.prepare<ObjectRow, [string, number, number]>(
-      where(`SELECT rowid FROM objects WHERE object_type = ?1 ${IN_ORDER} LIMIT ?2 OFFSET ?3`),
+      `SELECT ${OBJECT} FROM objects WHERE object_type = ? ${IN_ORDER} LIMIT ? OFFSET ?`,
     ),
-    select: make.prepare<ObjectRow, [string, string, string, string, number, number]>(where(SELECTED)),
+    select: make.prepare<ObjectRow, [string, string, string, string, number, number]>(
+      `SELECT ${OBJECT} FROM objects WHERE rowid IN (${SELECTED}) ${IN_ORDER}`,
+    ),
     first: make.prepare<ObjectRow, [string, number]>(
       `SELECT ${OBJECT} FROM objects WHERE object_type = ? ${IN_ORDER} LIMIT ?`,
     ),
@@ -92,31 +94,31 @@ export class SqliteReads implements StoreReads {
   }
 
   get(type: ObjectType, id: string): Promise<StoredObject | null> {
-    return this.guard(() => orNull(this.#q.get.get(id, type), toObject))
+    return this.guard(() => orNull(this.#q.get.get(id, type), finishObject))
   }
 
   getByName(type: ObjectType, name: string): Promise<StoredObject | null> {
-    return this.guard(() => orNull(this.#q.byName.get(type, name), toObject))
+    return this.guard(() => orNull(this.#q.byName.get(type, name), finishObject))
   }
 
   list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
     const pair = selector?.entries().next().value
     if (selector === undefined || pair === undefined)
-      return this.guard(() => this.#q.list.all(type, page.limit, page.offset).map(toObject))
+      return this.guard(() => this.#q.list.all(type, page.limit, page.offset).map(finishObject))
     const [key, value] = pair.map(text => JSON.stringify(text)) as [string, string]
     const wanted = writeLabels(selector)
-    return this.guard(() => this.#q.select.all(type, wanted, key, value, page.limit, page.offset).map(toObject))
+    return this.guard(() => this.#q.select.all(type, wanted, key, value, page.limit, page.offset).map(finishObject))
   }
 
   async *scan(type: ObjectType, pageSize: number = LIMITS.storeScanRows): AsyncGenerator<StoredObject> {
     let rows = await this.guard(() => this.#q.first.all(type, pageSize))
     for (;;) {
-      for (const row of rows) yield toObject(row)
+      for (const row of rows) yield finishObject(row)
       const last = rows.at(-1)
       if (last === undefined || rows.length < pageSize) return
       // Others get their turn between pages; the pages themselves are synchronous.
       await new Promise<void>(resolve => setImmediate(resolve))
-      rows = await this.guard(() => this.#q.after.all(type, Number(last.created_at_ms), last.name, pageSize))
+      rows = await this.guard(() => this.#q.after.all(type, Number(last.createdAtMs), last.name, pageSize))
     }
   }
 
