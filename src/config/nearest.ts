@@ -1,0 +1,40 @@
+/** Letters inserted, deleted, replaced or swapped with a neighbour to make `a` into `b`. */
+export function editDistance(a: string, b: string): number {
+  let before: number[] = []
+  let last = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row++) {
+    const line = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1]
+      const replaced = last[column - 1]! + (same ? 0 : 1)
+      let least = Math.min(replaced, last[column]! + 1, line[column - 1]! + 1)
+      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
+      if (swapped) least = Math.min(least, before[column - 2]! + 1)
+      line.push(least)
+    }
+    before = last
+    last = line
+  }
+  return last[b.length]!
+}
+
+/** Longest input that is compared: what comes from argv or the environment may be of any length. */
+const LONGEST = 64
+
+/**
+ * The candidate that was most likely meant, or null when none is near: a third of the letters may differ, case does
+ * not count, and the beginning of exactly one candidate counts as an abbreviation of it.
+ */
+export function nearestName(typed: string, candidates: readonly string[]): string | null {
+  if (typed === '' || typed.length > LONGEST) return null
+  const wanted = typed.toLowerCase()
+  let best: string | null = null
+  let least = Number.POSITIVE_INFINITY
+  for (const candidate of candidates) {
+    const distance = editDistance(wanted, candidate.toLowerCase())
+    if (distance < least) [best, least] = [candidate, distance]
+  }
+  if (least <= Math.max(1, Math.floor(wanted.length / 3))) return best
+  const begun = candidates.filter(candidate => candidate.toLowerCase().startsWith(wanted))
+  return begun.length === 1 ? begun[0]! : null
+}
