@@ -28,7 +28,10 @@ const START_MS = 20_000
 
 /** `X.Y.Z` of the nearest tag, or `X.Y.(Z+1)-dev.N+g<sha>` behind it; the package's version where there is no git (spec/gateway.md §1). */
 export function stampVersion(packageVersion: string): string {
-  const described = spawnSync('git', ['describe', '--tags', '--long', '--match', 'v[0-9]*'], { cwd: ROOT, encoding: 'utf8' })
+  const described = spawnSync('git', ['describe', '--tags', '--long', '--match', 'v[0-9]*'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  })
   const match = /^v(\d+)\.(\d+)\.(\d+)-(\d+)-(g[0-9a-f]+)$/.exec(described.stdout?.trim() ?? '')
   if (!match) return packageVersion
   const [, major, minor, patch, commits, sha] = match
@@ -37,7 +40,15 @@ export function stampVersion(packageVersion: string): string {
 
 /** Compiles one executable. Throws with the compiler's words when it fails. */
 export function compile(outfile: string, version: string, platform?: Platform): void {
-  const flags = ['--compile', '--minify', '--bytecode', '--format=esm', '--sourcemap', '--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig']
+  const flags = [
+    '--compile',
+    '--minify',
+    '--bytecode',
+    '--format=esm',
+    '--sourcemap',
+    '--no-compile-autoload-dotenv',
+    '--no-compile-autoload-bunfig',
+  ]
   const target = platform ? [`--target=${TARGETS[platform]}`] : []
   const define = ['--define', `OPENSHELL_GATEWAY_VERSION=${JSON.stringify(version)}`]
   const args = ['build', ...flags, ...target, ...define, 'src/main.ts', '--outfile', outfile]
@@ -50,13 +61,28 @@ export function compile(outfile: string, version: string, platform?: Platform): 
 /** Runs the executable as a user would: its version, then a gateway that answers Health. Resolves to milliseconds from start to the answer. */
 export async function prove(executable: string, version: string): Promise<number> {
   const said = spawnSync(executable, ['--version'], { encoding: 'utf8', timeout: START_MS })
-  if (said.stdout !== `openshell-gateway ${version}\n`) throw new Error(`--version said ${JSON.stringify(said.stdout + said.stderr)}`)
-  const flags = ['--port', '0', '--bind-address', '127.0.0.1', '--disable-tls', '--db-url', 'sqlite::memory:', '--drivers', 'external']
+  if (said.stdout !== `openshell-gateway ${version}\n`)
+    throw new Error(`--version said ${JSON.stringify(said.stdout + said.stderr)}`)
+  const flags = [
+    '--port',
+    '0',
+    '--bind-address',
+    '127.0.0.1',
+    '--disable-tls',
+    '--db-url',
+    'sqlite::memory:',
+    '--drivers',
+    'external',
+  ]
   const startedMs = performance.now()
-  const child = spawn(executable, [...flags, '--compute-driver-socket', join(DIST, 'none.sock'), '--log-format', 'json'], {
-    env: { PATH: process.env['PATH'], OPENSHELL_SSH_HANDSHAKE_SECRET: 'only-for-this-check-of-the-build' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const child = spawn(
+    executable,
+    [...flags, '--compute-driver-socket', join(DIST, 'none.sock'), '--log-format', 'json'],
+    {
+      env: { PATH: process.env['PATH'], OPENSHELL_SSH_HANDSHAKE_SECRET: 'only-for-this-check-of-the-build' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   try {
     await callHealth(await listeningAddress(child.stdout))
     return performance.now() - startedMs

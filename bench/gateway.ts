@@ -37,18 +37,35 @@ const freePort = (): Promise<number> =>
 async function startDriver(socket: string): Promise<Server> {
   const server = new Server()
   for (const method of methodsOf('openshell.compute.v1.ComputeDriver')) {
-    const answer = method.name === 'GetCapabilities' ? codec(method.response).encode({ driver_name: 'bench', default_image: 'bench' } as never) : Buffer.alloc(0)
+    const answer =
+      method.name === 'GetCapabilities'
+        ? codec(method.response).encode({ driver_name: 'bench', default_image: 'bench' } as never)
+        : Buffer.alloc(0)
     const identity = (bytes: Buffer) => bytes
-    const handler = method.responseStream ? () => {} : (_call: unknown, respond: (error: null, bytes: Buffer) => void) => respond(null, answer)
+    const handler = method.responseStream
+      ? () => {}
+      : (_call: unknown, respond: (error: null, bytes: Buffer) => void) => respond(null, answer)
     server.register(method.path, handler as never, identity, identity, method.responseStream ? 'serverStream' : 'unary')
   }
-  await new Promise<void>((resolve, reject) => server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), error => (error ? reject(error) : resolve())))
+  await new Promise<void>((resolve, reject) =>
+    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), error =>
+      error ? reject(error) : resolve(),
+    ),
+  )
   return server
 }
 
 async function adminToken(issuer: string): Promise<string> {
-  const form = new URLSearchParams({ grant_type: 'password', client_id: 'openshell-cli', username: 'admin@test', password: 'admin', scope: 'openid openshell:all' })
-  const answer = (await (await fetch(`${issuer}/token`, { method: 'POST', body: form })).json()) as { access_token: string }
+  const form = new URLSearchParams({
+    grant_type: 'password',
+    client_id: 'openshell-cli',
+    username: 'admin@test',
+    password: 'admin',
+    scope: 'openid openshell:all',
+  })
+  const answer = (await (await fetch(`${issuer}/token`, { method: 'POST', body: form })).json()) as {
+    access_token: string
+  }
   return answer.access_token
 }
 
@@ -59,7 +76,17 @@ export async function startBench(executable: string): Promise<Bench> {
   const socket = join(dir, 'compute.sock')
   const driver = await startDriver(socket)
   const port = await freePort()
-  const args = ['--port', String(port), '--disable-tls', '--db-url', `sqlite:${dir}/bench.db?mode=rwc`, '--drivers', 'external', '--compute-driver-socket', socket]
+  const args = [
+    '--port',
+    String(port),
+    '--disable-tls',
+    '--db-url',
+    `sqlite:${dir}/bench.db?mode=rwc`,
+    '--drivers',
+    'external',
+    '--compute-driver-socket',
+    socket,
+  ]
   const started = performance.now()
   const child: ChildProcess = spawn(executable, [...args, '--oidc-issuer', issuer.url], {
     env: { PATH: process.env['PATH'], OPENSHELL_SSH_HANDSHAKE_SECRET: 'bench-handshake-secret-0123456789abcdef' },
@@ -76,8 +103,14 @@ export async function startBench(executable: string): Promise<Bench> {
     const bytes = messageFromJson(method.request, request)
     const begun = performance.now()
     return new Promise((resolve, reject) =>
-      client.makeUnaryRequest(method.path, () => bytes, bytesBack => bytesBack, null, metadata, { deadline: Date.now() + 20_000 }, error =>
-        error ? reject(error) : resolve(performance.now() - begun),
+      client.makeUnaryRequest(
+        method.path,
+        () => bytes,
+        bytesBack => bytesBack,
+        null,
+        metadata,
+        { deadline: Date.now() + 20_000 },
+        error => (error ? reject(error) : resolve(performance.now() - begun)),
       ),
     )
   }
@@ -108,7 +141,19 @@ async function untilListening(port: number): Promise<void> {
   const end = performance.now() + 20_000
   while (performance.now() < end) {
     const open = await new Promise<boolean>(resolve => {
-      void Bun.connect({ hostname: '127.0.0.1', port, socket: { open: socket => (socket.end(), resolve(true)), data() {}, connectError: () => resolve(false), error: () => resolve(false) } }).catch(() => resolve(false))
+      void Bun.connect({
+        hostname: '127.0.0.1',
+        port,
+        socket: {
+          open(socket) {
+            socket.end()
+            resolve(true)
+          },
+          data() {},
+          connectError: () => resolve(false),
+          error: () => resolve(false),
+        },
+      }).catch(() => resolve(false))
     })
     if (open) return
     await Bun.sleep(1)

@@ -16,28 +16,62 @@ const SANDBOXES = 100
 
 type Figures = Record<string, string>
 
-const percentile = (sorted: readonly number[], part: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!
+const percentile = (sorted: readonly number[], part: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!
 const ms = (value: number): string => `${value.toFixed(2)} ms`
 
 /** Closed loop of 8 connections × 16 streams. */
-function saturate(bench: Bench, rpc: string, body: Buffer, secs: number): { rate: number; p99Ms: number; cpuMicros: number } {
+function saturate(
+  bench: Bench,
+  rpc: string,
+  body: Buffer,
+  secs: number,
+): { rate: number; p99Ms: number; cpuMicros: number } {
   const dir = mkdtempSync(join(tmpdir(), 'h2load-'))
   const frame = Buffer.concat([Buffer.alloc(5), body])
   frame.writeUInt32BE(body.length, 1)
   writeFileSync(join(dir, 'body'), frame)
-  const headers = ['content-type: application/grpc', 'te: trailers', `authorization: Bearer ${bench.token}`].flatMap(header => ['-H', header])
+  const headers = ['content-type: application/grpc', 'te: trailers', `authorization: Bearer ${bench.token}`].flatMap(
+    header => ['-H', header],
+  )
   const cpuBefore = bench.cpuSecs()
-  const run = spawnSync('h2load', ['-c', '8', '-m', '16', '-t', '1', '-D', String(secs), '-d', join(dir, 'body'), `--log-file=${join(dir, 'log')}`, ...headers, `http://127.0.0.1:${bench.port}/openshell.v1.OpenShell/${rpc}`], { encoding: 'utf8' })
+  const run = spawnSync(
+    'h2load',
+    [
+      '-c',
+      '8',
+      '-m',
+      '16',
+      '-t',
+      '1',
+      '-D',
+      String(secs),
+      '-d',
+      join(dir, 'body'),
+      `--log-file=${join(dir, 'log')}`,
+      ...headers,
+      `http://127.0.0.1:${bench.port}/openshell.v1.OpenShell/${rpc}`,
+    ],
+    { encoding: 'utf8' },
+  )
   const cpu = bench.cpuSecs() - cpuBefore
   if (run.status !== 0) throw new Error(`h2load failed: ${run.error?.message ?? run.stderr}`)
-  const rows = readFileSync(join(dir, 'log'), 'utf8').trim().split('\n').map(line => line.split('\t').map(Number))
+  const rows = readFileSync(join(dir, 'log'), 'utf8')
+    .trim()
+    .split('\n')
+    .map(line => line.split('\t').map(Number))
   rmSync(dir, { recursive: true })
   if (rows.some(row => row[1] !== 200)) throw new Error(`${rpc}: not every answer was 200`)
   const times = rows.map(row => row[2]! / 1000).sort((a, b) => a - b)
   return { rate: rows.length / secs, p99Ms: percentile(times, 0.99), cpuMicros: (cpu / rows.length) * 1e6 }
 }
 
-async function oneAtATime(bench: Bench, calls: number, rpc: string, request: (index: number) => unknown): Promise<number[]> {
+async function oneAtATime(
+  bench: Bench,
+  calls: number,
+  rpc: string,
+  request: (index: number) => unknown,
+): Promise<number[]> {
   const times: number[] = []
   for (let index = 0; index < calls; index++) times.push(await bench.call(rpc, request(index)))
   return times
@@ -48,7 +82,11 @@ async function measure(executable: string): Promise<Figures> {
   try {
     const idleMib = bench.memoryMib()
     for (let index = 0; index < SANDBOXES; index++)
-      await bench.call('CreateSandbox', { name: `bench-${index}`, spec: { environment: { A: 'b'.repeat(400) }, template: { image: 'bench/image:1', labels: { app: 'bench' } } }, labels: { env: 'bench', team: 'a' } })
+      await bench.call('CreateSandbox', {
+        name: `bench-${index}`,
+        spec: { environment: { A: 'b'.repeat(400) }, template: { image: 'bench/image:1', labels: { app: 'bench' } } },
+        labels: { env: 'bench', team: 'a' },
+      })
     const get = messageFromJson('openshell.v1.GetSandboxRequest', { name: 'bench-50' })
     const list = messageFromJson('openshell.v1.ListSandboxesRequest', { limit: SANDBOXES })
     saturate(bench, 'GetSandbox', get, WARM_UP_SECS)
@@ -56,7 +94,9 @@ async function measure(executable: string): Promise<Figures> {
     const single = (await oneAtATime(bench, 2000, 'GetSandbox', () => ({ name: 'bench-50' }))).sort((a, b) => a - b)
     const gets = saturate(bench, 'GetSandbox', get, MEASURED_SECS)
     const lists = saturate(bench, 'ListSandboxes', list, MEASURED_SECS)
-    const provider = (index: number) => ({ provider: { metadata: { name: `p-${index}` }, type: 'generic', credentials: { KEY: 'value' } } })
+    const provider = (index: number) => ({
+      provider: { metadata: { name: `p-${index}` }, type: 'generic', credentials: { KEY: 'value' } },
+    })
     const begun = performance.now()
     await oneAtATime(bench, 1000, 'CreateProvider', provider)
     const createRate = 1000 / ((performance.now() - begun) / 1000)
@@ -80,6 +120,9 @@ async function measure(executable: string): Promise<Figures> {
 const executables = [join(import.meta.dir, '../dist/openshell-gateway'), ...process.argv.slice(2)]
 const columns: Figures[] = []
 for (const executable of executables) columns.push(await measure(executable))
-console.log(`warm-up ${WARM_UP_SECS} s, measured ${MEASURED_SECS} s; 8 connections × 16 streams; OIDC on, SQLite file, plaintext`)
+console.log(
+  `warm-up ${WARM_UP_SECS} s, measured ${MEASURED_SECS} s; 8 connections × 16 streams; OIDC on, SQLite file, plaintext`,
+)
 console.log(`| Figure | ${executables.join(' | ')} |\n|---|${'---|'.repeat(executables.length)}`)
-for (const figure of Object.keys(columns[0]!)) console.log(`| ${figure} | ${columns.map(column => column[figure]).join(' | ')} |`)
+for (const figure of Object.keys(columns[0]!))
+  console.log(`| ${figure} | ${columns.map(column => column[figure]).join(' | ')} |`)

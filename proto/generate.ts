@@ -15,7 +15,9 @@ const SCALARS: Record<string, string> = { string: 'string', bool: 'boolean', byt
 /** Parses every proto file and returns one root with all types resolved. */
 function loadContract(): protobuf.Root {
   const root = new protobuf.Root()
-  for (const file of readdirSync(PROTO_DIR).filter(name => name.endsWith('.proto')).sort())
+  for (const file of readdirSync(PROTO_DIR)
+    .filter(name => name.endsWith('.proto'))
+    .sort())
     protobuf.parse(readFileSync(join(PROTO_DIR, file), 'utf8'), root, { keepCase: true })
   root.addJSON(protobuf.common.get('google/protobuf/struct.proto')!.nested!)
   return root.resolveAll()
@@ -63,16 +65,32 @@ export function generate(): { contract: string; messages: string } {
     for (const field of type.fieldsArray) lines.push(`  ${field.name}: ${typeOf(field)}`)
     for (const oneof of type.oneofsArray)
       if (!oneof.isProto3Optional)
-        lines.push(`  /** Which member is set. */`, `  readonly ${oneof.name}?: ${oneof.oneof.map(name => `'${name}'`).join(' | ')}`)
+        lines.push(
+          `  /** Which member is set. */`,
+          `  readonly ${oneof.name}?: ${oneof.oneof.map(name => `'${name}'`).join(' | ')}`,
+        )
     lines.push('}', '')
   }
   lines.push('/** Full protobuf name → message. */', 'export interface Messages {')
   for (const type of types) lines.push(`  '${type.fullName.slice(1)}': ${identifier(type)}`)
-  lines.push('}', '', '/** RPC name → its messages and kind; names are unique over the services the gateway serves. */', 'export interface Rpcs {')
+  lines.push(
+    '}',
+    '',
+    '/** RPC name → its messages and kind; names are unique over the services the gateway serves. */',
+    'export interface Rpcs {',
+  )
   for (const name of ['openshell.v1.OpenShell', 'openshell.inference.v1.Inference'])
     for (const method of root.lookupService(name).methodsArray) {
-      const kind = method.requestStream ? (method.responseStream ? 'bidi' : 'clientStream') : method.responseStream ? 'serverStream' : 'unary'
-      lines.push(`  ${method.name}: { request: ${identifier(method.resolvedRequestType!)}; response: ${identifier(method.resolvedResponseType!)}; kind: '${kind}' }`)
+      const kind = method.requestStream
+        ? method.responseStream
+          ? 'bidi'
+          : 'clientStream'
+        : method.responseStream
+          ? 'serverStream'
+          : 'unary'
+      lines.push(
+        `  ${method.name}: { request: ${identifier(method.resolvedRequestType!)}; response: ${identifier(method.resolvedResponseType!)}; kind: '${kind}' }`,
+      )
     }
   lines.push('}', '')
   return { contract: `${JSON.stringify(root.toJSON())}\n`, messages: lines.join('\n') }

@@ -1,8 +1,8 @@
 import type { Metadata, ServerInterceptingCallInterface } from '@grpc/grpc-js'
-import { ANONYMOUS, type Principal } from '../auth/principal.ts'
 import type { MethodRow } from '../auth/methods.ts'
-import { GRPC_CODES } from '../base/errors.ts'
+import { ANONYMOUS, type Principal } from '../auth/principal.ts'
 import type { Timer } from '../base/clock.ts'
+import { GRPC_CODES } from '../base/errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { CallContext, Peer } from './context.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -18,6 +18,8 @@ export interface CallOpening {
   /** Name and value alternating, as they arrived: the only place where a repeated header shows. */
   readonly rawHeaders: readonly string[]
   readonly path: string
+  /** The call passed the pipeline: its connection is not a stranger's any more. */
+  readonly onAdmitted: () => void
 }
 
 /** Contexts of calls that passed the pipeline, found by the handler through the metadata object it is given. */
@@ -102,6 +104,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     if (this.#ended) return
     if (status) return this.end(status)
     if (this.row.deadlineMs !== null) this.#armDeadline(this.row.deadlineMs)
+    this.#opening.onAdmitted()
     contexts.set(metadata, this)
     listener.onReceiveMetadata(metadata)
   }
@@ -119,7 +122,11 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
 
   sendStatus(status: PartialStatus): void {
     if (this.#ended) return
-    this.#wire.sendStatus({ code: status.code, details: status.details.toWellFormed(), metadata: status.metadata ?? null })
+    this.#wire.sendStatus({
+      code: status.code,
+      details: status.details.toWellFormed(),
+      metadata: status.metadata ?? null,
+    })
     this.#finish(status.code)
   }
 

@@ -12,6 +12,8 @@ export interface Outbound<T> {
    * Rejects with CANCELLED once the call is over.
    */
   write(message: Reply<T>): Promise<void>
+  /** Sends the response headers without waiting for a first message: some clients wait for them (spec/relay.md §2). */
+  open(): void
 }
 
 /**

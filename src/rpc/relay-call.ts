@@ -1,5 +1,5 @@
-import { Metadata, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import type { ServerHttp2Stream } from 'node:http2'
+import { Metadata, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
@@ -43,8 +43,16 @@ export function serveRelay(stream: ServerHttp2Stream, opening: CallOpening, serv
   })
 }
 
-async function run(call: GatewayCall, stream: ServerHttp2Stream, wire: StatusWriter, serving: RelayServing): Promise<void> {
-  const relay = new RelayWire(stream, { awaitsInit: true, onOdd: reason => call.log.warn('relay input ended', { reason }) })
+async function run(
+  call: GatewayCall,
+  stream: ServerHttp2Stream,
+  wire: StatusWriter,
+  serving: RelayServing,
+): Promise<void> {
+  const relay = new RelayWire(stream, {
+    awaitsInit: true,
+    onOdd: reason => call.log.warn('relay input ended', { reason }),
+  })
   relay.on('error', () => {})
   relay.once('finish', () => call.sendStatus({ code: GRPC_CODES.OK, details: '' }))
   // Ended from outside, by a drain: not by the end of this direction alone.
@@ -105,4 +113,3 @@ function statusWriter(stream: ServerHttp2Stream): StatusWriter {
     getMetricsRecorder: unused,
   }
 }
-

@@ -2,9 +2,9 @@ import type { Http2Stream } from 'node:http2'
 import { Duplex } from 'node:stream'
 import { systemClock, type Timer } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
+import { RELAY_TEXTS as TEXTS } from '../domain/relay-texts.ts'
 import { LIMITS } from '../limits.ts'
 import { encodeData, FrameReader, type OddFrame } from '../live/relay-frame.ts'
-import { RELAY_TEXTS as TEXTS } from '../domain/relay-texts.ts'
 
 /** The other end of a relay went away in the middle: a reset, or its connection died. */
 export class RelayLost extends Error {
@@ -39,7 +39,11 @@ export class RelayWire extends Duplex {
   #linger: Timer | null = null
 
   constructor(stream: Http2Stream, options: RelayWireOptions) {
-    super({ allowHalfOpen: true, readableHighWaterMark: LIMITS.relayBufferBytes, writableHighWaterMark: LIMITS.relayBufferBytes })
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: LIMITS.relayBufferBytes,
+      writableHighWaterMark: LIMITS.relayBufferBytes,
+    })
     this.#stream = stream
     this.#options = options
     this.opening = new Promise((resolve, reject) => {

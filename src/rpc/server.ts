@@ -2,6 +2,7 @@ import http2 from 'node:http2'
 import type { Duplex } from 'node:stream'
 import {
   Server as GrpcServer,
+  Metadata,
   type ServerDuplexStream,
   type ServerInterceptor,
   type ServerReadableStream,
@@ -9,7 +10,7 @@ import {
   type ServerWritableStream,
   type sendUnaryData,
 } from '@grpc/grpc-js'
-import { type MethodRow, METHODS, rowFor } from '../auth/methods.ts'
+import { METHODS, rowFor } from '../auth/methods.ts'
 import { errorText, GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import { codec, type MessageName, type RpcMethod, WireError } from '../wire/codec.ts'
@@ -48,13 +49,18 @@ export interface RpcServerOptions {
 
 /** Serves gRPC on connections that it is given. */
 export interface RpcServer {
-  /** Takes over a connection whose first bytes are the HTTP/2 preface. */
-  accept(socket: Duplex, peer: Peer): void
+  /** Takes over a connection whose first bytes are the HTTP/2 preface. `onAdmitted` hears of each call that may run. */
+  accept(socket: Duplex, peer: Peer, onAdmitted: () => void): void
   /** Says GOAWAY everywhere, ends open streams with UNAVAILABLE, lets unary calls finish. Resolves when no call is left. */
   drain(): Promise<void>
   /** Cuts every connection. */
   destroy(): void
   readonly connections: number
+}
+
+interface Origin {
+  readonly peer: Peer
+  readonly onAdmitted: () => void
 }
 
 /** The parts of grpc-js that let it run on an HTTP/2 server of ours: it can listen only by itself otherwise (design.md §9). */
@@ -69,11 +75,11 @@ const identity = (bytes: Buffer): Buffer => bytes
 const GRPC_CONTENT = 'application/grpc'
 
 export function createRpcServer(options: RpcServerOptions): RpcServer {
-  const peers = new WeakMap<http2.Http2Session, Peer>()
+  const origins = new WeakMap<http2.Http2Session, Origin>()
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
   let whenIdle: (() => void) | undefined
-  let accepting: Peer | undefined
+  let accepting: Origin | undefined
   let opening: CallOpening | undefined
 
   const grpc = new GrpcServer({
@@ -116,7 +122,8 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
   } as http2.ServerOptions)
   engine.on('session', session => {
-    peers.set(session, accepting!)
+    // The engine announces the session in the same turn in which it is given the socket.
+    origins.set(session, accepting!)
     sessions.add(session)
     session.on('error', () => {})
     session.once('close', () => sessions.delete(session))
@@ -126,22 +133,26 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   internals._setupHandlers(engine, [])
   const toGrpc = engine.listeners('stream')[0] as unknown as StreamListener
   engine.removeAllListeners('stream')
-  engine.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
-    if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
-    const peer = peers.get(stream.session!)!
-    const path = String(headers[':path'] ?? '')
-    if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT)) return answerPlain(stream, headers, path, peer, options)
-    const exact = path.split('?', 1)[0]!
-    if (exact !== path) headers[':path'] = exact
-    opening = { row: rowFor(exact), peer, rawHeaders, path: exact }
-    if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
-    trimHead(stream)
-    toGrpc(stream, headers)
-  })
+  engine.on(
+    'stream',
+    (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
+      if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
+      const { peer, onAdmitted } = origins.get(stream.session!)!
+      const path = String(headers[':path'] ?? '')
+      if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT))
+        return answerPlain(stream, headers, path, peer, options)
+      const exact = path.split('?', 1)[0]!
+      if (exact !== path) headers[':path'] = exact
+      opening = { row: rowFor(exact), peer, rawHeaders, path: exact, onAdmitted }
+      if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
+      trimHead(stream)
+      toGrpc(stream, headers)
+    },
+  )
 
   return {
-    accept(socket, peer) {
-      accepting = peer
+    accept(socket, peer, onAdmitted) {
+      accepting = { peer, onAdmitted }
       engine.emit('connection', socket)
     },
     drain() {
@@ -259,7 +270,8 @@ function decode(name: MessageName, bytes: Buffer): unknown {
   try {
     return codec(name).decode(bytes)
   } catch (error) {
-    if (error instanceof WireError) throw new GatewayError('INTERNAL', `failed to decode Protobuf message: ${error.message}`)
+    if (error instanceof WireError)
+      throw new GatewayError('INTERNAL', `failed to decode Protobuf message: ${error.message}`)
     throw error
   }
 }
@@ -267,7 +279,8 @@ function decode(name: MessageName, bytes: Buffer): unknown {
 /** The status of what a handler threw; a bug is counted and logged with its stack. */
 function failure(error: unknown, call: CallContext, options: RpcServerOptions): CallStatus {
   if (!(error instanceof GatewayError)) options.onBug(error, call)
-  else if (error.cause !== undefined) call.log.warn('call failed', { method: call.row.name, kind: error.kind, cause: errorText(error.cause) })
+  else if (error.cause !== undefined)
+    call.log.warn('call failed', { method: call.row.name, kind: error.kind, cause: errorText(error.cause) })
   return statusOf(error, call.id)
 }
 
@@ -283,19 +296,33 @@ function unaryHandler({ handler, method, options }: Binding) {
 }
 
 /** A gRPC stream's sending side. One write is under way at a time for each caller that awaits. */
-function outbound(stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>, call: GatewayCall, name: MessageName): Outbound<never> {
+function outbound(
+  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
+  call: GatewayCall,
+  name: MessageName,
+): Outbound<never> {
   return {
+    open() {
+      if (!call.ended && !stream.destroyed) stream.sendMetadata(new Metadata())
+    },
     write(message) {
       if (call.ended || stream.destroyed) return Promise.reject(new GatewayError('CANCELLED', 'call ended'))
       return new Promise((resolve, reject) => {
-        stream.write(encode(name, message), (error: Error | null | undefined) => (error ? reject(new GatewayError('CANCELLED', 'call ended', { cause: error })) : resolve()))
+        stream.write(encode(name, message), (error: Error | null | undefined) =>
+          error ? reject(new GatewayError('CANCELLED', 'call ended', { cause: error })) : resolve(),
+        )
       })
     },
   }
 }
 
 /** Runs a streaming handler and ends its stream with what came of it. */
-function conclude(run: () => Promise<unknown>, stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>, call: GatewayCall, options: RpcServerOptions): void {
+function conclude(
+  run: () => Promise<unknown>,
+  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
+  call: GatewayCall,
+  options: RpcServerOptions,
+): void {
   stream.on('error', () => {})
   run().then(
     () => call.ended || stream.end(),
@@ -308,7 +335,12 @@ function conclude(run: () => Promise<unknown>, stream: ServerWritableStream<Buff
 function serverStreamHandler({ handler, method, options }: Binding) {
   return (stream: ServerWritableStream<Buffer, Buffer>): void => {
     const call = contexts.get(stream.metadata)!
-    conclude(async () => handler(decode(method.request, stream.request), outbound(stream, call, method.response), call), stream, call, options)
+    conclude(
+      async () => handler(decode(method.request, stream.request), outbound(stream, call, method.response), call),
+      stream,
+      call,
+      options,
+    )
   }
 }
 
@@ -335,4 +367,3 @@ function bidiHandler({ handler, method, options }: Binding) {
     conclude(async () => handler(requests, outbound(stream, call, method.response), call), stream, call, options)
   }
 }
-

@@ -24,14 +24,19 @@ export function statusOf(error: unknown, callId: string): CallStatus {
   return { code: GRPC_CODES.INTERNAL, details: `internal error (call ${callId})` }
 }
 
-export const statusFor = (kind: ErrorKind, text: string): CallStatus => ({ code: GRPC_CODES[kind], details: publicText(text) })
+export const statusFor = (kind: ErrorKind, text: string): CallStatus => ({
+  code: GRPC_CODES[kind],
+  details: publicText(text),
+})
 
 /** Control characters of a status text, written out so that no terminal or log obeys them (decision 20). */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
 
 /** Well-formed, free of control characters, at most 4 KiB, cut at a character. */
 export function publicText(text: string): string {
-  const clean = text.toWellFormed().replace(CONTROL, c => (c === '\t' ? ' ' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`))
+  const clean = text
+    .toWellFormed()
+    .replace(CONTROL, c => (c === '\t' ? ' ' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`))
   if (Buffer.byteLength(clean) <= LIMITS.statusTextBytes) return clean
   let end = LIMITS.statusTextBytes - 3
   const bytes = Buffer.from(clean)

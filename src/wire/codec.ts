@@ -17,7 +17,9 @@ export type Init<T> = T extends Uint8Array
     : T extends (infer E)[]
       ? readonly Init<E>[]
       : T extends object
-        ? { readonly [K in keyof T]?: Init<T[K]> | undefined } | (string extends keyof T ? ReadonlyMap<string, Init<T[keyof T]>> : never)
+        ?
+            | { readonly [K in keyof T]?: Init<T[K]> | undefined }
+            | (string extends keyof T ? ReadonlyMap<string, Init<T[keyof T]>> : never)
         : T
 
 /** Bytes ↔ message of one type. */
@@ -181,7 +183,8 @@ const codecs = new Map<string, Codec<never>>()
 function prepare(type: protobuf.Type): void {
   for (const field of type.fieldsArray) {
     field.resolve()
-    if (field.long && !field.repeated && !field.map) Object.defineProperty(type.ctor.prototype, field.name, { value: 0n, writable: true })
+    if (field.long && !field.repeated && !field.map)
+      Object.defineProperty(type.ctor.prototype, field.name, { value: 0n, writable: true })
     if (field.resolvedType instanceof protobuf.Type && !prepared.has(field.resolvedType)) {
       prepared.add(field.resolvedType)
       prepare(field.resolvedType)

@@ -21,7 +21,8 @@ function fieldsToJson(type: protobuf.Type, message: Record<string, unknown>): Re
     if (value === null || value === undefined) continue
     if (field.map) {
       const entries = [...readMap(value as Record<string, unknown>)]
-      if (entries.length > 0) out[field.name] = Object.fromEntries(entries.map(([key, item]) => [key, valueToJson(field, item)]))
+      if (entries.length > 0)
+        out[field.name] = Object.fromEntries(entries.map(([key, item]) => [key, valueToJson(field, item)]))
     } else if (field.repeated) {
       if ((value as unknown[]).length > 0) out[field.name] = (value as unknown[]).map(item => valueToJson(field, item))
     } else out[field.name] = valueToJson(field, value)
@@ -40,12 +41,18 @@ function valueToJson(field: protobuf.Field, value: unknown): unknown {
 type StructValue = { kind?: string } & Record<string, unknown>
 
 function structToJson(struct: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries([...readMap(struct['fields'] as Record<string, StructValue>)].map(([key, value]) => [key, structValueToJson(value)]))
+  return Object.fromEntries(
+    [...readMap(struct['fields'] as Record<string, StructValue>)].map(([key, value]) => [
+      key,
+      structValueToJson(value),
+    ]),
+  )
 }
 
 function structValueToJson(value: StructValue): unknown {
   if (value.kind === 'structValue') return structToJson(value['structValue'] as Record<string, unknown>)
-  if (value.kind === 'listValue') return ((value['listValue'] as { values: StructValue[] }).values ?? []).map(structValueToJson)
+  if (value.kind === 'listValue')
+    return ((value['listValue'] as { values: StructValue[] }).values ?? []).map(structValueToJson)
   return value.kind === undefined || value.kind === 'nullValue' ? null : value[value.kind]
 }
 
@@ -65,7 +72,10 @@ function fieldsFromJson(type: protobuf.Type, json: unknown, path: string): Recor
   const out: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(given)) {
     const field = Object.hasOwn(type.fields, key) ? type.fields[key] : type.fields[snakeCase(key)]
-    if (!field) throw new JsonError(`${path} has no field '${key}'; its fields are: ${Object.keys(type.fields).join(', ') || '(none)'}`)
+    if (!field)
+      throw new JsonError(
+        `${path} has no field '${key}'; its fields are: ${Object.keys(type.fields).join(', ') || '(none)'}`,
+      )
     if (value === null) continue
     field.resolve()
     out[field.name] = fieldFromJson(field, value, `${path}.${field.name}`)
@@ -76,7 +86,13 @@ function fieldsFromJson(type: protobuf.Type, json: unknown, path: string): Recor
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
 
 function fieldFromJson(field: protobuf.Field, value: unknown, path: string): unknown {
-  if (field.map) return new Map(Object.entries(asObject(value, path)).map(([key, item]) => [key, valueFromJson(field, item, `${path}['${key}']`)]))
+  if (field.map)
+    return new Map(
+      Object.entries(asObject(value, path)).map(([key, item]) => [
+        key,
+        valueFromJson(field, item, `${path}['${key}']`),
+      ]),
+    )
   if (!field.repeated) return valueFromJson(field, value, path)
   if (!Array.isArray(value)) throw new JsonError(`${path} must be a list`)
   return value.map((item, index) => valueFromJson(field, item, `${path}[${index}]`))
@@ -86,7 +102,12 @@ function valueFromJson(field: protobuf.Field, value: unknown, path: string): unk
   const target = field.resolvedType
   if (target instanceof protobuf.Type) return fieldsFromJson(target, value, path)
   if (target instanceof protobuf.Enum) {
-    const number = typeof value === 'number' ? value : Object.hasOwn(target.values, String(value)) ? target.values[String(value)] : undefined
+    const number =
+      typeof value === 'number'
+        ? value
+        : Object.hasOwn(target.values, String(value))
+          ? target.values[String(value)]
+          : undefined
     if (number === undefined) throw new JsonError(`${path} must be one of ${Object.keys(target.values).join(', ')}`)
     return number
   }
@@ -120,7 +141,8 @@ const INTEGER_RANGES: Readonly<Record<string, readonly [bigint, bigint]>> = {
 }
 
 function integerFromJson(field: protobuf.Field, value: unknown): number | bigint | null {
-  const isInteger = typeof value === 'number' ? Number.isSafeInteger(value) : typeof value === 'string' && /^-?\d{1,20}$/.test(value)
+  const isInteger =
+    typeof value === 'number' ? Number.isSafeInteger(value) : typeof value === 'string' && /^-?\d{1,20}$/.test(value)
   if (!isInteger) return null
   const number = BigInt(value as number | string)
   const [least, most] = INTEGER_RANGES[field.type]!

@@ -13,7 +13,10 @@ export const SECRET = 'handshake-secret-of-the-test-kit-0123456789'
 
 const START_MS = 20_000
 const METHODS = new Map<string, RpcMethod>(
-  [...methodsOf('openshell.v1.OpenShell'), ...methodsOf('openshell.inference.v1.Inference')].map(method => [method.name, method]),
+  [...methodsOf('openshell.v1.OpenShell'), ...methodsOf('openshell.inference.v1.Inference')].map(method => [
+    method.name,
+    method,
+  ]),
 )
 
 export interface LogEntry {
@@ -79,7 +82,17 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   if (!existsSync(EXECUTABLE)) throw new Error(`${EXECUTABLE} is missing: run bun build.ts`)
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'gateway-'))
   const listen = options.tls ?? ['--disable-tls']
-  const args = ['--port', '0', '--bind-address', '127.0.0.1', ...listen, '--db-url', `sqlite:${dir}/gateway.db`, '--log-format', 'json']
+  const args = [
+    '--port',
+    '0',
+    '--bind-address',
+    '127.0.0.1',
+    ...listen,
+    '--db-url',
+    `sqlite:${dir}/gateway.db`,
+    '--log-format',
+    'json',
+  ]
   const child = spawn(EXECUTABLE, [...args, ...(options.args ?? [])], {
     cwd: dir,
     env: { PATH: process.env['PATH']!, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET, ...options.env },
@@ -92,7 +105,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     text += `${line}\n`
     log.push(JSON.parse(line) as LogEntry)
   })
-  const ended = new Promise<number | string>(resolve => child.once('exit', (code, signal) => resolve(code ?? signal ?? 'unknown')))
+  const ended = new Promise<number | string>(resolve =>
+    child.once('exit', (code, signal) => resolve(code ?? signal ?? 'unknown')),
+  )
   const listening = await until(
     'the gateway to listen',
     () => {
@@ -102,10 +117,14 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     START_MS,
   )
   const address = String(listening['address'])
-  const client = new Client(address.replace('127.0.0.1', options.credentials ? 'localhost' : '127.0.0.1'), options.credentials ?? credentials.createInsecure(), {
-    'grpc.enable_retries': 0,
-    'grpc.max_receive_message_length': 16 * 1024 * 1024,
-  })
+  const client = new Client(
+    address.replace('127.0.0.1', options.credentials ? 'localhost' : '127.0.0.1'),
+    options.credentials ?? credentials.createInsecure(),
+    {
+      'grpc.enable_retries': 0,
+      'grpc.max_receive_message_length': 16 * 1024 * 1024,
+    },
+  )
   return {
     child,
     dir,
@@ -146,7 +165,11 @@ export function callUnary(client: Client, rpc: string, request: unknown, options
       metadataOf(options),
       { deadline: Date.now() + (options.timeoutMs ?? 10_000) },
       (error: ServiceError | null, response?: Record<string, unknown>) =>
-        resolve(error ? { code: status[error.code]!, details: error.details } : { code: 'OK', details: '', response: response! }),
+        resolve(
+          error
+            ? { code: status[error.code]!, details: error.details }
+            : { code: 'OK', details: '', response: response! },
+        ),
     )
   })
 }
