@@ -20,7 +20,8 @@ function loadContract(): protobuf.Root {
     .sort())
     protobuf.parse(readFileSync(join(PROTO_DIR, file), 'utf8'), root, { keepCase: true })
   root.addJSON(protobuf.common.get('google/protobuf/struct.proto')!.nested!)
-  return root.resolveAll()
+  root.resolveAll()
+  return root
 }
 
 function* walk(namespace: protobuf.NamespaceBase): Generator<protobuf.ReflectionObject> {
