@@ -292,15 +292,22 @@ export const LIMITS = {
   jwksTtlMostMs: 86_400_000,
   /** How long keys are good after the last successful fetch (K-03). */
   jwksStaleMs: 86_400_000,
-  /** Least time between two fetches for unknown key ids (J-13). */
+  /** One fetch for unknown key ids in this time (J-13), so many at once after a quiet time (spec/auth.md §6.4). */
   unknownKidCooldownMs: 30_000,
+  unknownKidBurst: 3,
   /** Key ids known to be unknown (J-14). */
   unknownKids: 256,
   /** Calls waiting for one fetch of keys; more are refused. */
   keyWaiters: 64,
-  /** Waiting between tries to reach the issuer. */
+  /** Waiting between tries to reach the issuer: before it answered once (decision 15), and later (K-02: one a minute). */
+  issuerConnectFirstMs: 100,
+  issuerConnectMostMs: 5000,
   issuerRetryFirstMs: 1000,
-  issuerRetryMostMs: 60_000,
+  issuerRetryMostMs: 75_000,
+  /** Share by which such a wait is shortened at random, at most. */
+  issuerRetryJitter: 0.2,
+  /** Least time between two log lines about an issuer that does not answer (decision 15). */
+  issuerLogMs: 10_000,
   /** Failed fetches of keys in a row after which discovery is repeated. */
   rediscoverAfter: 3,
 

@@ -44,7 +44,9 @@ export function assembleExecLine(exec: ExecCommand): ExecLine {
   const line = [...assignments, ...exec.command.map(quote)].join(' ')
   const whole = exec.workdir === '' ? line : `cd ${quote(exec.workdir)} && ${line}`
   if (Buffer.byteLength(whole) <= LIMITS.execLineBytes) return { line: whole }
-  return { violation: `command construction failed: assembled command string exceeds ${LIMITS.execLineBytes} byte limit` }
+  return {
+    violation: `command construction failed: assembled command string exceeds ${LIMITS.execLineBytes} byte limit`,
+  }
 }
 
 /** One word for a POSIX shell: nothing in it is expanded, split or globbed. */

@@ -15,7 +15,11 @@ export interface SupervisorCaller {
 export function isSameSupervisor(one: SupervisorCaller, other: SupervisorCaller): boolean {
   if (one.connection === other.connection) return true
   if (one.fingerprint !== null && one.fingerprint === other.fingerprint) return true
-  return one.proof === other.proof && one.boundTo === other.boundTo && (one.proof !== 'certificate' && one.proof !== 'none' ? true : !one.fingerprint && !other.fingerprint)
+  return (
+    one.proof === other.proof &&
+    one.boundTo === other.boundTo &&
+    (one.proof !== 'certificate' && one.proof !== 'none' ? true : !one.fingerprint && !other.fingerprint)
+  )
 }
 
 /** Whether a caller may act for a sandbox at all (decision 3). */
@@ -32,4 +36,5 @@ export function mayTakeOver(old: SupervisorCaller, next: SupervisorCaller): bool
 }
 
 /** Whether a claim of a relay comes from where its announcement went (W3). */
-export const mayClaim = (announcedTo: SupervisorCaller, claimer: SupervisorCaller): boolean => isSameSupervisor(announcedTo, claimer)
+export const mayClaim = (announcedTo: SupervisorCaller, claimer: SupervisorCaller): boolean =>
+  isSameSupervisor(announcedTo, claimer)

@@ -1,0 +1,58 @@
+import type { Clock } from '../base/clock.ts'
+import { GatewayError } from '../base/errors.ts'
+import type { SshConfig } from '../config/config.ts'
+import { RELAY_TEXTS } from '../domain/relay-texts.ts'
+import { insertSshSession, revokeSshSession } from '../live/ssh-sessions.ts'
+import type { Tunnels } from '../live/tunnels.ts'
+import type { Handlers } from '../rpc/handlers.ts'
+import type { Store } from '../store/store.ts'
+import { codec } from '../wire/codec.ts'
+import { SandboxPhase } from '../wire/messages.generated.ts'
+import { fromStore } from './from-store.ts'
+
+export interface SshSessionServiceDeps {
+  readonly store: Pick<Store, 'transaction'>
+  readonly tunnels: Tunnels
+  readonly clock: Clock
+  readonly ssh: SshConfig
+  /** Where the gateway itself listens: stands in for what is not configured. */
+  readonly listener: () => { readonly address: string; readonly port: number; readonly tls: boolean }
+}
+
+const sandboxes = codec('openshell.v1.Sandbox')
+
+/** CreateSshSession and RevokeSshSession (spec/sandbox.md §7). */
+export function createSshSessionService(
+  deps: SshSessionServiceDeps,
+): Pick<Handlers, 'CreateSshSession' | 'RevokeSshSession'> {
+  return {
+    async CreateSshSession({ sandbox_id }) {
+      if (sandbox_id === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.sandboxIdRequired)
+      const session = await fromStore(
+        deps.store.transaction(async tx => {
+          const row = await tx.get('sandbox', sandbox_id)
+          if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
+          if (sandboxes.decode(row.payload).phase !== SandboxPhase.SANDBOX_PHASE_READY)
+            throw new GatewayError('FAILED_PRECONDITION', RELAY_TEXTS.sandboxNotReady)
+          return insertSshSession(tx, sandbox_id, deps.ssh.sessionTtlSecs, deps.clock.nowMs())
+        }),
+      )
+      const listener = deps.listener()
+      return {
+        sandbox_id,
+        token: session.token,
+        gateway_host: deps.ssh.gatewayHost || listener.address,
+        gateway_port: deps.ssh.gatewayPort || listener.port,
+        gateway_scheme: deps.ssh.gatewayScheme ?? (listener.tls ? 'https' : 'http'),
+        connect_path: deps.ssh.connectPath,
+        expires_at_ms: session.expiresAtMs,
+      }
+    },
+    async RevokeSshSession({ token }) {
+      if (token === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.tokenRequired)
+      const session = await fromStore(deps.store.transaction(tx => revokeSshSession(tx, token)))
+      if (session) deps.tunnels.cutSession(session.id, 'revoked')
+      return { revoked: session !== null }
+    },
+  }
+}
