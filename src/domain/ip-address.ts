@@ -90,13 +90,16 @@ export function parseNetwork(text: string): IpNetwork | null {
 const contains = (network: IpNetwork, address: IpAddress): boolean =>
   network.base.version === address.version && masked(address, network.prefix) === network.base.bits
 
-const overlap = (a: IpNetwork, b: IpNetwork): boolean => (a.prefix < b.prefix ? contains(a, b.base) : contains(b, a.base))
+const overlap = (a: IpNetwork, b: IpNetwork): boolean =>
+  a.prefix < b.prefix ? contains(a, b.base) : contains(b, a.base)
 
 const networks = (...texts: string[]): IpNetwork[] => texts.map(text => parseNetwork(text)!)
 
 /** The IPv4 address inside `::ffff:0:0/96`, else the address itself. */
 export function unmapped(address: IpAddress): IpAddress {
-  return address.version === 6 && address.bits >> 32n === MAPPED ? { version: 4, bits: address.bits & 0xffffffffn } : address
+  return address.version === 6 && address.bits >> 32n === MAPPED
+    ? { version: 4, bits: address.bits & 0xffffffffn }
+    : address
 }
 
 const BLOCKED = networks('127.0.0.0/8', '169.254.0.0/16', '0.0.0.0/32', '::1/128', '::/128', 'fe80::/10')
@@ -109,17 +112,32 @@ export const isAlwaysBlocked = (address: IpAddress): boolean =>
 
 /** Whether a network touches what is always blocked, in the reference's terms (spec/policy.md §2.3). */
 export function isAlwaysBlockedNetwork(network: IpNetwork): boolean {
-  if (network.base.version === 4) return network.base.bits === 0n || BLOCKED_RANGES.some(range => overlap(range, network))
+  if (network.base.version === 4)
+    return network.base.bits === 0n || BLOCKED_RANGES.some(range => overlap(range, network))
   return BLOCKED_INSIDE.some(address => contains(network, address)) || isAlwaysBlocked(network.base)
 }
 
 const INTERNAL = networks(
-  '0.0.0.0/32', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
-  '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '::/128', '::1/128', 'fc00::/7', 'fe80::/10',
+  '0.0.0.0/32',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '::/128',
+  '::1/128',
+  'fc00::/7',
+  'fe80::/10',
 )
 
 /** Whether an address is inside someone's own network; advice only (spec/policy.md §2.3). */
-export const isInternal = (address: IpAddress): boolean => INTERNAL.some(network => contains(network, unmapped(address)))
+export const isInternal = (address: IpAddress): boolean =>
+  INTERNAL.some(network => contains(network, unmapped(address)))
 
 /** Whether any address of a network is internal. */
 export function isInternalNetwork(network: IpNetwork): boolean {
@@ -130,9 +148,21 @@ export function isInternalNetwork(network: IpNetwork): boolean {
 
 /** TABLE of what is not a public IPv4 address (IANA special-purpose registry, RFC 6890). */
 const NOT_PUBLIC_V4 = networks(
-  '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
-  '192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24',
-  '224.0.0.0/4', '240.0.0.0/4',
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.88.99.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
 )
 const GLOBAL_V6 = parseNetwork('2000::/3')!
 /** Inside 2000::/3: IETF protocol assignments with Teredo, documentation, and 6to4, which carries any IPv4 address. */

@@ -1,7 +1,14 @@
 import { sortedEntries } from '../base/utf8-order.ts'
 import { amend } from '../wire/codec.ts'
 import { readMap, writeMap } from '../wire/maps.ts'
-import type { L7DenyRule, L7Rule, NetworkEndpoint, NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
+import type {
+  L7DenyRule,
+  L7Rule,
+  NetworkEndpoint,
+  NetworkPolicyRule,
+  SandboxPolicy,
+} from '../wire/messages.generated.ts'
+import { allowRuleKey, denyRuleKey } from './policy-bytes.ts'
 import {
   addEndpoint,
   appendNew,
@@ -14,15 +21,24 @@ import {
   sameHost,
   uniqueBy,
 } from './policy-endpoint.ts'
-import { allowRuleKey, denyRuleKey } from './policy-bytes.ts'
 
 /** One change of a policy's network rules, checked and trimmed by `parseOperations`. */
 export type MergeOperation =
   | { readonly kind: 'add_rule'; readonly ruleName: string; readonly rule: NetworkPolicyRule }
   | { readonly kind: 'remove_endpoint'; readonly ruleName: string; readonly host: string; readonly port: number }
   | { readonly kind: 'remove_rule'; readonly ruleName: string }
-  | { readonly kind: 'add_deny_rules'; readonly host: string; readonly port: number; readonly rules: readonly L7DenyRule[] }
-  | { readonly kind: 'add_allow_rules'; readonly host: string; readonly port: number; readonly rules: readonly L7Rule[] }
+  | {
+      readonly kind: 'add_deny_rules'
+      readonly host: string
+      readonly port: number
+      readonly rules: readonly L7DenyRule[]
+    }
+  | {
+      readonly kind: 'add_allow_rules'
+      readonly host: string
+      readonly port: number
+      readonly rules: readonly L7Rule[]
+    }
   | { readonly kind: 'remove_binary'; readonly ruleName: string; readonly path: string }
 
 /** Why a merge cannot be made; nothing of it is applied. */
@@ -67,7 +83,11 @@ function apply(rules: Rules, operation: MergeOperation): MergeRefusal | null {
 }
 
 /** The key under which a rule would land: its own, or that of the first rule in key order with an overlapping endpoint. */
-export function mergeTarget(rules: ReadonlyMap<string, NetworkPolicyRule>, name: string, rule: NetworkPolicyRule): string | null {
+export function mergeTarget(
+  rules: ReadonlyMap<string, NetworkPolicyRule>,
+  name: string,
+  rule: NetworkPolicyRule,
+): string | null {
   if (rules.has(name)) return name
   const found = sortedEntries(rules).find(([, existing]) =>
     existing.endpoints.some(one => rule.endpoints.some(other => overlaps(one, other))),

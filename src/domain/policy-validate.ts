@@ -20,7 +20,10 @@ export function staticViolation(baseline: SandboxPolicy, next: SandboxPolicy): s
   return null
 }
 
-function filesystemViolation({ filesystem: before }: SandboxPolicy, { filesystem: after }: SandboxPolicy): string | null {
+function filesystemViolation(
+  { filesystem: before }: SandboxPolicy,
+  { filesystem: after }: SandboxPolicy,
+): string | null {
   if (!before) return null
   if (!after) return 'filesystem policy cannot be removed on a live sandbox'
   if (before.include_workdir !== after.include_workdir)
@@ -84,7 +87,8 @@ export function unsafeText(violations: readonly string[]): string {
   let text = `policy contains unsafe content: ${violations[0] ?? ''}`
   for (const [index, violation] of violations.entries()) {
     if (index === 0) continue
-    if (text.length + violation.length > LIMITS.violationTextChars) return `${text}; … and ${violations.length - index} more`
+    if (text.length + violation.length > LIMITS.violationTextChars)
+      return `${text}; … and ${violations.length - index} more`
     text += `; ${violation}`
   }
   return text

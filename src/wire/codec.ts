@@ -41,6 +41,15 @@ export class WireError extends Error {
 
 /** Refuses what the stock reader repairs in silence: broken UTF-8 and text that ends behind the buffer. */
 class StrictReader extends protobuf.BufferReader {
+  /** Fields met so far that the contract does not have. */
+  skipped = 0
+
+  override skipType(wireType: number): this {
+    this.skipped++
+    super.skipType(wireType)
+    return this
+  }
+
   override string(): string {
     const length = this.uint32()
     const end = this.pos + length
@@ -176,6 +185,29 @@ function fieldsInOrder(type: protobuf.Type): protobuf.Field[] {
   return fields
 }
 
+const withUnknown = new WeakSet<object>()
+
+/**
+ * Whether a decoded policy message, or one inside it, came with fields the contract does not have. Only messages of
+ * `openshell.sandbox.v1` are watched: what a newer client asks for there must not be dropped in silence
+ * (spec/policy.md W27).
+ */
+export const hasUnknownFields = (message: object): boolean => withUnknown.has(message)
+
+const WATCHED = '.openshell.sandbox.v1.'
+
+/** Remembers the messages of a type that were decoded with something left over. */
+function watchUnknown(type: protobuf.Type): void {
+  if (!type.fullName.startsWith(WATCHED)) return
+  const decode = type.setup().decode
+  type.decode = function (this: protobuf.Type, reader: StrictReader, ...rest: [number?]) {
+    const before = reader.skipped
+    const message = decode.call(this, reader, ...rest)
+    if (reader.skipped !== before) withUnknown.add(message)
+    return message
+  } as typeof type.decode
+}
+
 const root = protobuf.Root.fromJSON(contract as protobuf.INamespace)
 const codecs = new Map<string, Codec<never>>()
 
@@ -187,6 +219,7 @@ function prepare(type: protobuf.Type): void {
       Object.defineProperty(type.ctor.prototype, field.name, { value: 0n, writable: true })
     if (field.resolvedType instanceof protobuf.Type && !prepared.has(field.resolvedType)) {
       prepared.add(field.resolvedType)
+      watchUnknown(field.resolvedType)
       prepare(field.resolvedType)
     }
   }
