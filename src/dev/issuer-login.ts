@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type Provider from 'oidc-provider'
-import { grantAll } from './issuer.ts'
+import { grantAll } from './issuer-grant.ts'
 import { findUser, REALM } from './realm.ts'
 
 const FORM_BYTES = 4096

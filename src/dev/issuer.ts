@@ -7,6 +7,7 @@ import Provider, {
   type ResourceServer,
   type TokenEndpointGrantContext,
 } from 'oidc-provider'
+import { grantAll, RESOURCE, realmScopes } from './issuer-grant.ts'
 import { answerLogin } from './issuer-login.ts'
 import { findUser, REALM } from './realm.ts'
 
@@ -16,7 +17,6 @@ export interface DevIssuer {
   close(): Promise<void>
 }
 
-const RESOURCE = 'urn:openshell:gateway'
 const KEY_BITS = 2048
 const GATEWAY: ResourceServer = {
   scope: REALM.scopes.join(' '),
@@ -25,10 +25,6 @@ const GATEWAY: ResourceServer = {
   accessTokenFormat: 'jwt',
   jwt: { sign: { alg: 'RS256' } },
 }
-
-/** The scopes of the realm that a space-separated request names. */
-const realmScopes = (requested: string | undefined): string[] =>
-  (requested ?? '').split(' ').filter(name => (REALM.scopes as readonly string[]).includes(name))
 
 /**
  * Starts the issuer of `dev` on loopback: a certified OpenID provider with the development realm, keys made anew at
@@ -131,19 +127,6 @@ async function configuration(): Promise<Configuration> {
     },
     cookies: { keys: [crypto.randomUUID()] },
   }
-}
-
-/** Grants what was asked for: the realm's scopes are all optional scopes of the public client. */
-export async function grantAll(
-  provider: Provider,
-  accountId: string,
-  clientId: string,
-  scope: string,
-): Promise<string> {
-  const grant = new provider.Grant({ accountId, clientId })
-  grant.addOIDCScope('openid offline_access profile email')
-  grant.addResourceScope(RESOURCE, realmScopes(scope).join(' '))
-  return grant.save()
 }
 
 interface PasswordParams {
