@@ -57,13 +57,12 @@ export const LIMITS = {
   httpHeaders: 100,
   httpTargetBytes: 65_534,
   /** A connection being closed may take this long to read its last answer. */
-  closeLingerMs: 250,
+  closeLingerMs: 1000,
   /** Held for an HTTP/2 connection in each direction between engine and socket. */
   socketBufferBytes: 131_072,
   /** Health and metrics ports together serve probes and one scraper (O-05). */
   sideConnections: 64,
-  sideRequestMs: 5000,
-  sideIdleMs: 60_000,
+  sideStreams: 16,
 
   // Frame meter of one HTTP/2 connection (F-03 to F-06)
   /** Received before the first authenticated call: one full message plus slack (M4, M5). */
@@ -98,6 +97,8 @@ export const LIMITS = {
   readinessPeriodMs: 5000,
   readinessTimeoutMs: 2000,
   eventLoopSampleMs: 500,
+  /** Values one reason label may take (O-04). */
+  metricReasons: 64,
 
   // Drivers
   /** Deadline of each call to a driver (reliability.md §5); a caller may shorten it. */
@@ -175,6 +176,8 @@ export const LIMITS = {
   storeCheckBytes: 1_073_741_824,
   /** The write-ahead log is cut back to this after a checkpoint. */
   storeLogBytes: 16_777_216,
+  /** One statement to PostgreSQL as the gateway waits for it: the server's own limit of `storeWaitMs` and the way there and back (S-17). */
+  storeCallMs: 5500,
   /** PostgreSQL connections (S-17). */
   storePoolMost: 10,
   /** How long the start waits for a PostgreSQL server that refuses connections (spec/storage.md §1). */

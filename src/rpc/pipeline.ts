@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { AccessRefusal } from '../auth/authenticate.ts'
 import type { MethodRow } from '../auth/methods.ts'
 import type { Principal } from '../auth/principal.ts'
 import type { Clock } from '../base/clock.ts'
@@ -83,7 +84,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       callId: call.id,
       method: call.row.name,
       peer: call.peer.address,
-      principal: null,
+      principal: error instanceof AccessRefusal ? error.principal : null,
       outcome: 'denied',
       code: CODE_NAMES[status.code] ?? 'UNKNOWN',
       reason: cause === undefined ? status.details : cause instanceof Error ? cause.message : String(cause),

@@ -1,3 +1,4 @@
+import { AUTH_TEXTS } from '../auth/texts.ts'
 import { type ErrorKind, GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 
@@ -6,6 +7,7 @@ import { LIMITS } from '../limits.ts'
  * here and nowhere else; groups by area.
  */
 export const TEXTS = {
+  ...AUTH_TEXTS,
   draining: 'gateway shutting down',
   deadline: 'deadline exceeded',
   missingMessage: 'Missing request message.',
