@@ -1,20 +1,17 @@
 import { parseClaimPath } from '../auth/claims.ts'
 import { StartError } from '../base/errors.ts'
-import { type Config, type ConfigOutcome, parseConfig } from '../config/config.ts'
+import { type Config, parseConfig } from '../config/config.ts'
 import type { FlagName } from '../config/flags.ts'
-import { exitCodeOf, formatUsageProblems, formatViolations } from '../config/problems.ts'
-import { type Environment, type RawValues, readConfig } from '../config/read.ts'
+import { exitCodeOf, formatViolations, type Violation } from '../config/problems.ts'
+import type { RawValues } from '../config/read.ts'
 import { readSecretFile, type SecretFile } from '../config/secret-file.ts'
 import { refuseSocketPath } from '../drivers/socket-path.ts'
 import { parseStoreUrl } from '../store/url.ts'
 
-/** What a command line asks for. */
-export type LoadedConfig =
-  | { readonly kind: 'config'; readonly config: Config; readonly warnings: readonly string[] }
-  | { readonly kind: 'help'; readonly long: boolean }
-  | { readonly kind: 'version' }
-  /** `text` is ready for stderr: every fault at once, then the warnings that may explain it. */
-  | { readonly kind: 'refused'; readonly text: string; readonly exitCode: 1 | 2 }
+/** A configuration, or the text for stderr that names every fault in it and the warnings that may explain them. */
+export type JudgedConfig =
+  | { readonly ok: true; readonly config: Config; readonly warnings: readonly string[] }
+  | { readonly ok: false; readonly text: string; readonly exitCode: 1 | 2 }
 
 /** The store's own reading of a database URL, as a sentence. */
 function refuseStoreUrl(url: string): string | null {
@@ -32,19 +29,6 @@ function refuseClaimPath(path: string): string | null {
   return parsed.ok ? null : parsed.message
 }
 
-const warningLines = (warnings: readonly string[]): string => warnings.map(line => `warning: ${line}\n`).join('')
-
-/** Judges read values by every rule, those of other folders included. Shared by all commands that start a gateway. */
-export function judgeConfig(raw: RawValues<FlagName>, secretFile: SecretFile | null): ConfigOutcome {
-  const outcome = parseConfig(raw, {
-    refuseStoreUrl,
-    refuseSocketPath,
-    refuseClaimPath,
-    handshakeSecretFile: secretFile?.ok ? secretFile.secret : null,
-  })
-  return { ...outcome, warnings: [...outcome.warnings, ...(secretFile?.ok ? secretFile.warnings : [])] }
-}
-
 /** The secret file that counts; the secret itself on the command line beats a variable that names a file. */
 function secretFileOf(raw: RawValues<FlagName>): SecretFile | null {
   const path = raw.optional('ssh-handshake-secret-file')
@@ -52,19 +36,28 @@ function secretFileOf(raw: RawValues<FlagName>): SecretFile | null {
   return path === null || beaten ? null : readSecretFile(path)
 }
 
-/** Reads command line, environment and secret file into a configuration. Prints nothing. */
-export function loadConfig(argv: readonly string[], env?: Environment): LoadedConfig {
-  const read = readConfig(argv, env)
-  if (read.kind === 'refused')
-    return { kind: 'refused', text: formatUsageProblems(read.problems) + warningLines(read.warnings), exitCode: 2 }
-  if (read.kind !== 'values') return read
-  const secretFile = secretFileOf(read.values)
-  if (secretFile && !secretFile.ok) {
-    const text = `configuration error: --ssh-handshake-secret-file ${secretFile.reason}`
-    return { kind: 'refused', text: formatViolations([{ exit: 1, text }]), exitCode: 1 }
-  }
-  const outcome = judgeConfig(read.values, secretFile)
-  if (outcome.ok) return { kind: 'config', config: outcome.config, warnings: outcome.warnings }
-  const text = formatViolations(outcome.violations) + warningLines(outcome.warnings)
-  return { kind: 'refused', text, exitCode: exitCodeOf(outcome.violations) }
+function refusal(violations: readonly Violation[], warnings: readonly string[]): JudgedConfig {
+  const text = formatViolations(violations) + warnings.map(line => `warning: ${line}\n`).join('')
+  return { ok: false, text, exitCode: exitCodeOf(violations) }
+}
+
+/**
+ * Judges read values by every rule, those that other folders own included; reads the secret file. Prints nothing.
+ * Shared by all commands that start a gateway.
+ */
+export function configFrom(raw: RawValues<FlagName>): JudgedConfig {
+  const secretFile = secretFileOf(raw)
+  if (secretFile && !secretFile.ok)
+    return refusal(
+      [{ exit: 1, text: `configuration error: --ssh-handshake-secret-file ${secretFile.reason}` }],
+      raw.warnings,
+    )
+  const outcome = parseConfig(raw, {
+    refuseStoreUrl,
+    refuseSocketPath,
+    refuseClaimPath,
+    handshakeSecretFile: secretFile?.secret ?? null,
+  })
+  if (!outcome.ok) return refusal(outcome.violations, outcome.warnings)
+  return { ok: true, config: outcome.config, warnings: [...outcome.warnings, ...(secretFile?.warnings ?? [])] }
 }

@@ -8,6 +8,7 @@ export interface Positional {
   readonly name: string
   readonly help: string
   readonly optional?: true
+  readonly choices?: readonly string[]
   /** Takes all that is left, also what begins with a dash after `--`. */
   readonly rest?: true
 }
@@ -168,9 +169,21 @@ function unknownShort(pass: Pass, argument: string): void {
   skipLikelyValue(pass)
 }
 
+function positionalProblem(positional: Positional | undefined, text: string): UsageProblem | null {
+  if (!positional?.choices || positional.choices.includes(text)) return null
+  const near = nearestName(text, positional.choices)
+  return {
+    text: `invalid value '${printable(text)}' for '<${positional.name.toUpperCase()}>'`,
+    details: [`[possible values: ${positional.choices.join(', ')}]`],
+    ...(near === null ? {} : { tip: `a similar value exists: '${near}'` }),
+  }
+}
+
 function readPositional(pass: Pass, argument: string): void {
   const wanted = pass.spec.positionals ?? []
   if (pass.positionals.length < wanted.length || wanted.at(-1)?.rest) {
+    const problem = positionalProblem(wanted[pass.positionals.length], argument)
+    if (problem) pass.problems.push(problem)
     pass.positionals.push(argument)
     return
   }

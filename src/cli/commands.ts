@@ -1,0 +1,32 @@
+import type { CommandRow } from './command.ts'
+
+/** What the program is, in one line (spec/gateway.md §1). */
+export const ABOUT = 'OpenShell gRPC/HTTP server'
+
+/** The command of a command line that begins with a flag, or that is empty. */
+export const DEFAULT_COMMAND = 'serve'
+
+/** TABLE Every command, in the order of the help. Modules are loaded only when their command is asked for. */
+export const COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'serve',
+    about: 'Run the gateway; the default',
+    load: async () => (await import('./serve.ts')).command,
+  },
+  {
+    name: 'completion',
+    about: 'Print the completions of a shell: bash, zsh or fish',
+    hiddenAlias: 'completions',
+    load: async () => (await import('./completion.ts')).command,
+  },
+  {
+    name: 'man',
+    about: 'Print the manual page',
+    load: async () => (await import('./man.ts')).command,
+  },
+  {
+    name: 'version',
+    about: 'Print the version',
+    load: async () => (await import('./version.ts')).command,
+  },
+]

@@ -1,0 +1,76 @@
+/**
+ * `bun run docs`: rewrites the sections of README.md between `<!-- NAME -->` and `<!-- /NAME -->` from the tables in
+ * code. With `--check` it changes nothing and ends with 1 when a section is stale.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { METHODS } from '../auth/methods.ts'
+import { FLAG_GROUPS, FLAGS, type Flag } from '../config/flags.ts'
+import { COMMANDS } from './commands.ts'
+
+const README = join(import.meta.dir, '..', '..', 'README.md')
+
+const cell = (text: string): string => text.replaceAll('|', '\\|')
+const code = (text: string | null): string => (text === null || text === '' ? '' : `\`${cell(text)}\``)
+const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] => [
+  row(head),
+  row(head.map(() => '---')),
+  ...rows.map(row),
+]
+
+const flagRow = (flag: Flag): string[] => [code(`--${flag.name}`), code(flag.env), code(flag.default), cell(flag.help)]
+
+/** The flags, one table for each group. */
+export function flagsSection(): string {
+  const groups = FLAG_GROUPS.map(group => {
+    const rows = FLAGS.filter((flag: Flag) => flag.group === group).map(flagRow)
+    return [`**${group}**`, '', ...table(['Flag', 'Variable', 'Default', 'Meaning'], rows)].join('\n')
+  })
+  return groups.join('\n\n')
+}
+
+/** Who may call which RPC. */
+export function methodsSection(): string {
+  const rows = [...METHODS.values()]
+    .filter(method => method.rpc !== null)
+    .map(method => [code(method.name), method.class, method.role ?? '', code(method.scope)])
+  return table(['RPC', 'Caller proves itself by', 'Role', 'Scope'], rows).join('\n')
+}
+
+/** The commands of the executable. */
+export const commandsSection = (): string =>
+  table(
+    ['Command', 'What it does'],
+    COMMANDS.map(({ name, about }) => [code(name), cell(about)]),
+  ).join('\n')
+
+const SECTIONS: Readonly<Record<string, () => string>> = {
+  commands: commandsSection,
+  flags: flagsSection,
+  methods: methodsSection,
+}
+
+/** The text with every marked section written anew; sections without markers are left out. */
+export function renderReadme(text: string): string {
+  let result = text
+  for (const [name, render] of Object.entries(SECTIONS)) {
+    const begin = `<!-- ${name} -->`
+    const end = `<!-- /${name} -->`
+    const from = result.indexOf(begin)
+    const to = result.indexOf(end)
+    if (from < 0 || to < from) continue
+    result = `${result.slice(0, from + begin.length)}\n\n${render()}\n\n${result.slice(to)}`
+  }
+  return result
+}
+
+if (import.meta.main) {
+  const before = readFileSync(README, 'utf8')
+  const after = renderReadme(before)
+  if (!process.argv.includes('--check')) writeFileSync(README, after)
+  else if (before !== after) {
+    process.stderr.write('README.md is stale: run `bun run docs`\n')
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,76 @@
+import { FLAG_GROUPS, FLAGS, type Flag, valueName } from '../config/flags.ts'
+import { defineGatewayCommand } from './command.ts'
+import { ABOUT, COMMANDS } from './commands.ts'
+import { PROGRAM, VERSION } from './version.ts'
+
+/** Text that roff prints as it is: backslashes, dashes, and a leading dot or quote. */
+const roff = (text: string): string =>
+  text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replace(/^([.'])/, '\\&$1')
+
+function flagItem(flag: Flag): string[] {
+  const value = flag.kind === 'switch' ? '' : ` \\fI${roff(valueName(flag).slice(1, -1))}\\fR`
+  const notes = [
+    ...(flag.env === null ? [] : [`Variable: ${flag.env}.`]),
+    ...(flag.default === null || flag.secret ? [] : [`Default: ${flag.default}.`]),
+    ...(flag.choices ? [`One of: ${flag.choices.join(', ')}.`] : []),
+  ]
+  return ['.TP', `\\fB\\-\\-${roff(flag.name)}\\fR${value}`, roff(`${flag.help}. ${notes.join(' ')}`.trim())]
+}
+
+const EXIT_CODES: readonly (readonly [string, string])[] = [
+  ['0', 'Ended as asked.'],
+  ['1', 'Could not start; standard error says why.'],
+  ['2', 'The command line cannot work.'],
+  ['70', 'Crashed; one line of JSON on standard error says where.'],
+  ['130', 'Interrupted a second time while ending.'],
+]
+
+const SIGNALS: readonly (readonly [string, string])[] = [
+  ['SIGTERM, SIGINT', 'End: finish calls in flight within the grace period. A second one ends at once.'],
+  ['SIGHUP', 'Read certificates and keys again.'],
+]
+
+const item = ([name, text]: readonly [string, string]): string[] => ['.TP', `\\fB${roff(name)}\\fR`, roff(text)]
+
+/** The manual page in roff, made from the tables of flags and commands. */
+export function renderManPage(): string {
+  return [
+    `.TH OPENSHELL\\-GATEWAY 8 "" "${PROGRAM} ${VERSION}" "System Administration"`,
+    '.SH NAME',
+    `${roff(PROGRAM)} \\- ${roff(ABOUT)}`,
+    '.SH SYNOPSIS',
+    `.B ${roff(PROGRAM)}`,
+    '[\\fICOMMAND\\fR] [\\fIOPTIONS\\fR]',
+    '.SH DESCRIPTION',
+    roff(
+      'The control plane of OpenShell: it keeps sandboxes, providers and policies, and connects users with their sandboxes.',
+    ),
+    roff(
+      'Every option can also be given by its variable; the command line goes before the variable, the variable before the default.',
+    ),
+    roff('An empty variable counts as unset. Values of variables are never printed.'),
+    '.SH COMMANDS',
+    ...COMMANDS.flatMap(row => item([row.name, `${row.about}.`])),
+    '.SH OPTIONS',
+    ...FLAG_GROUPS.flatMap(group => [
+      `.SS ${roff(group)}`,
+      ...FLAGS.filter((flag: Flag) => flag.group === group).flatMap(flagItem),
+    ]),
+    '.SH SIGNALS',
+    ...SIGNALS.flatMap(item),
+    '.SH EXIT STATUS',
+    ...EXIT_CODES.flatMap(item),
+    '',
+  ].join('\n')
+}
+
+export const command = defineGatewayCommand({
+  flags: [],
+  async run(_values, io) {
+    await io.out(renderManPage())
+    return 0
+  },
+})

@@ -1,0 +1,79 @@
+import { sleep, systemClock } from '../base/clock.ts'
+import type { Config } from '../config/config.ts'
+import { FLAGS, type FlagName } from '../config/flags.ts'
+import type { RawValues } from '../config/read.ts'
+import { LIMITS } from '../limits.ts'
+import { type CommandIo, defineGatewayCommand } from './command.ts'
+import { configFrom } from './load-config.ts'
+import { listenToSignals } from './signals.ts'
+import { VERSION } from './version.ts'
+
+/** A gateway that runs. */
+export interface RunningGateway {
+  /** Stops taking work, lets what runs end within the grace period, then lets go of everything. Never rejects. */
+  drain(reason: string): Promise<void>
+  /** Lets go of everything at once. */
+  stop(): void
+  /** Reads certificates and keys again (SIGHUP); reports into the log and never throws. */
+  reload?(): unknown
+  /** Resolves when the gateway has ended; rejects with the `StartError` that ended it. */
+  readonly finished: Promise<void>
+}
+
+/** Starts a gateway; rejects with a `StartError` when it cannot. */
+export type StartGateway = (
+  config: Config,
+  options: { readonly version: string; readonly warnings: readonly string[] },
+) => Promise<RunningGateway>
+
+/** Drains within the grace period; what hangs longer is stopped (every wait has an end). */
+async function drainBounded(gateway: RunningGateway, reason: string, graceSecs: number): Promise<void> {
+  const draining = gateway.drain(reason).then(() => true)
+  const late = sleep(systemClock, graceSecs * 1000 + LIMITS.shutdownSlackMs).then(() => false)
+  if (!(await Promise.race([draining, late]))) gateway.stop()
+}
+
+/** Runs a gateway until it ends or a signal ends it; resolves to 0 then. Shared by `serve` and `dev`. */
+export async function runGateway(
+  start: () => Promise<RunningGateway>,
+  shutdownGraceSecs: number,
+  io: Pick<CommandIo, 'exit'>,
+): Promise<number> {
+  let gateway: RunningGateway | null = null
+  const signals = listenToSignals(io.exit, () => void gateway?.reload?.())
+  // A timer of its own: while everything waits for peers nothing else may keep the process alive.
+  const alive = setInterval(() => undefined, 1 << 30)
+  try {
+    const starting = start()
+    const early = await Promise.race([starting.then(() => null), signals.ending])
+    if (early !== null) {
+      const started = await Promise.race([starting, sleep(systemClock, LIMITS.shutdownSlackMs)])
+      started?.stop()
+      return 0
+    }
+    gateway = await starting
+    const reason = await Promise.race([gateway.finished.then(() => null), signals.ending])
+    if (reason !== null) await drainBounded(gateway, reason, shutdownGraceSecs)
+    return 0
+  } finally {
+    clearInterval(alive)
+    signals.close()
+  }
+}
+
+/** Judges the values, says what is wrong with them, or runs the gateway they describe. */
+export async function serve(raw: RawValues<FlagName>, io: CommandIo, start: StartGateway): Promise<number> {
+  const judged = configFrom(raw)
+  if (!judged.ok) {
+    await io.err(judged.text)
+    return judged.exitCode
+  }
+  const { config, warnings } = judged
+  return runGateway(() => start(config, { version: VERSION, warnings }), config.shutdownGraceSecs, io)
+}
+
+export const command = defineGatewayCommand({
+  flags: FLAGS,
+  run: (raw, io) =>
+    serve(raw, io, async (config, options) => (await import('../gateway.ts')).startGateway(config, options)),
+})

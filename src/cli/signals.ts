@@ -1,0 +1,33 @@
+import type { CommandIo } from './command.ts'
+
+/** The exit code of a second interrupt (decision 23). */
+const INTERRUPTED = 130
+
+/** The signals of a running gateway; `close` gives them back to the runtime. */
+export interface Signals {
+  /** Resolves to the name of the first signal that asks the gateway to end. */
+  readonly ending: Promise<string>
+  close(): void
+}
+
+/**
+ * Listens to SIGTERM and SIGINT (the first ends, the second ends at once), SIGHUP (`onReload`) and SIGUSR1, which
+ * would otherwise kill the process (spec/gateway.md §19 [B]).
+ */
+export function listenToSignals(exit: CommandIo['exit'], onReload: () => void): Signals {
+  let asked = false
+  const { promise, resolve } = Promise.withResolvers<string>()
+  const end = (signal: string) => {
+    if (asked) exit(INTERRUPTED)
+    asked = true
+    resolve(signal)
+  }
+  const handlers = { SIGTERM: end, SIGINT: end, SIGHUP: onReload, SIGUSR1: () => undefined }
+  for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler)
+  return {
+    ending: promise,
+    close() {
+      for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler)
+    },
+  }
+}
