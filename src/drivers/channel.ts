@@ -9,7 +9,7 @@ import { type CallOptions, DriverError, type DriverState } from './contract.ts'
 import { inspectSocket } from './socket-path.ts'
 
 export interface ChannelOptions {
-  /** Absolute path, already accepted by `requireSocketPath`. */
+  /** Absolute path, already accepted by `refuseSocketPath`. */
   readonly path: string
   /** Names the driver in errors, logs and readiness, e.g. `compute driver`. */
   readonly label: string

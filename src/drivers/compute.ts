@@ -61,7 +61,7 @@ const METHODS = {
 const IMAGE_CHARS = 1024
 
 export interface ComputeDriverOptions {
-  /** Absolute path; see `requireSocketPath`. */
+  /** Absolute path that `refuseSocketPath` accepts. */
   readonly socketPath: string
   /** The driver's name in start errors: `external`, or that of a spawned driver. */
   readonly driver: string

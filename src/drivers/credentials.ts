@@ -32,7 +32,7 @@ const LIST = driverMethod(
 export const CREDENTIAL_UNAVAILABLE = 'credential unavailable'
 
 export interface CredentialsDriverOptions {
-  /** Absolute path; see `requireSocketPath`. */
+  /** Absolute path that `refuseSocketPath` accepts. */
   readonly socketPath: string
   /** 0 = wait for ever (decision 15). */
   readonly connectTimeoutSecs: number

@@ -1,6 +1,5 @@
 import { lstatSync, type Stats, statSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { StartError } from '../base/errors.ts'
 
 /** Longest path that fits into `sun_path` with its NUL on Linux. */
 const SUN_PATH_BYTES = 107
@@ -13,12 +12,6 @@ export function refuseSocketPath(path: string): string | null {
   const bytes = Buffer.byteLength(path)
   if (bytes > SUN_PATH_BYTES) return `is ${bytes} bytes long, more than the ${SUN_PATH_BYTES} a Unix socket can have`
   return null
-}
-
-/** Throws a `StartError` for a path that no driver can ever answer at. */
-export function requireSocketPath(flag: string, path: string): void {
-  const reason = refuseSocketPath(path)
-  if (reason) throw new StartError(`${flag}: '${path.toWellFormed()}' ${reason}`, 2)
 }
 
 /** What stands at a driver's path. */

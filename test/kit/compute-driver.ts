@@ -1,7 +1,7 @@
 /**
  * A compute driver in its own process, told what to do by JSON lines on stdin and saying what it sees by JSON lines on
  * stdout: `{say:"ready"}`, `{say:"call", rpc, request}`, `{say:"cancelled", rpc}`, `{say:"done", id}` after a command.
- * Arguments: the socket path. See `Command`.
+ * Arguments: the socket path, and `stay` to go on when stdin ends. See `Command`.
  */
 import { rmSync } from 'node:fs'
 import type { ErrorKind } from '../../src/base/errors.ts'
@@ -136,8 +136,8 @@ async function obey(command: Command): Promise<void> {
   say({ say: 'done', id: command.id })
 }
 
-const [socket] = process.argv.slice(2)
-if (!socket) throw new Error('usage: compute-driver.ts SOCKET')
+const [socket, stay] = process.argv.slice(2)
+if (!socket) throw new Error('usage: compute-driver.ts SOCKET [stay]')
 rmSync(socket, { force: true })
 const handlers = Object.fromEntries(
   Object.keys(behind).map(rpc => [rpc, (request: never, stream: DriverStream) => behave(rpc, request, stream)]),
@@ -150,4 +150,4 @@ for await (const chunk of process.stdin) {
   rest = lines.pop() ?? ''
   for (const line of lines) void obey(JSON.parse(line) as Command)
 }
-process.exit(0)
+if (stay !== 'stay') process.exit(0)
