@@ -1,7 +1,7 @@
 import { LIMITS } from '../limits.ts'
 import type { NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
 import { isAlwaysBlocked, isAlwaysBlockedNetwork, parseIp, parseNetwork } from './ip-address.ts'
-import { encodeFilesystem, encodeLandlock, encodePolicy, encodeProcess } from './policy-bytes.ts'
+import { encodeLandlock, encodePolicy, encodeProcess } from './policy-bytes.ts'
 
 /**
  * Checks of a policy beside its content's safety (`policy-safety.ts`). Each answers with the text of the first

@@ -10,7 +10,6 @@ import { storeError } from './store-errors.ts'
  */
 export type Commit = <T>(key: string, what: string, work: (tx: StoreTransaction) => Promise<T>) => Promise<T>
 
-
 export function createCommit(store: Store): Commit {
   const lock = createKeyedLock()
   return (key, what, work) =>
@@ -27,4 +26,6 @@ export function createCommit(store: Store): Commit {
 }
 
 const exhausted = (attempts: number, cause: StoreConflict): GatewayError =>
-  new GatewayError('ABORTED', `apply_merge_operations_with_retry: gave up after ${attempts} version conflict retries`, { cause })
+  new GatewayError('ABORTED', `apply_merge_operations_with_retry: gave up after ${attempts} version conflict retries`, {
+    cause,
+  })

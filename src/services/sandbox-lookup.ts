@@ -20,7 +20,8 @@ function found(row: StoredObject | null): FoundSandbox {
 }
 
 /** NOT_FOUND `sandbox not found` for an id that no sandbox has; exact and case-sensitive. */
-export const sandboxById = async (from: StoreReads, id: string): Promise<FoundSandbox> => found(await from.get('sandbox', id))
+export const sandboxById = async (from: StoreReads, id: string): Promise<FoundSandbox> =>
+  found(await from.get('sandbox', id))
 
 /** INVALID_ARGUMENT with `missingText` without a name, NOT_FOUND for one that no sandbox has. */
 export async function sandboxByName(

@@ -1,6 +1,13 @@
 import { GatewayError } from '../base/errors.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
-import { decodeSettings, encodeSettings, NO_SETTINGS, POLICY_KEY, type SettingsBlob, SettingsError } from '../domain/settings.ts'
+import {
+  decodeSettings,
+  encodeSettings,
+  NO_SETTINGS,
+  POLICY_KEY,
+  type SettingsBlob,
+  SettingsError,
+} from '../domain/settings.ts'
 import type { StoredObject, StoreReads, StoreTransaction } from '../store/store.ts'
 
 /** Settings rows of the store: one for the gateway, one for each sandbox that has any (spec/storage.md §5). */
@@ -26,6 +33,25 @@ function load(row: StoredObject | null): LoadedSettings {
 /** The gateway's own settings. */
 export const loadGlobal = async (from: StoreReads): Promise<LoadedSettings> =>
   load(await from.get('gateway_settings', GLOBAL_ID))
+
+/**
+ * Reads the gateway's settings and remembers the last ones decoded: every poll of every sandbox reads them, and a
+ * global policy makes them large (spec/policy.md W25).
+ */
+export function createGlobalReader(): (from: StoreReads) => Promise<SettingsBlob> {
+  let known: { readonly payload: Uint8Array; readonly blob: SettingsBlob } | null = null
+  return async from => {
+    const row = await from.get('gateway_settings', GLOBAL_ID)
+    if (!row) return NO_SETTINGS
+    if (
+      known &&
+      Buffer.from(known.payload.buffer, known.payload.byteOffset, known.payload.byteLength).equals(row.payload)
+    )
+      return known.blob
+    known = { payload: row.payload, blob: load(row).blob }
+    return known.blob
+  }
+}
 
 /** Settings of one sandbox. */
 export const loadSandbox = async (from: StoreReads, sandboxId: string): Promise<LoadedSettings> =>

@@ -1,0 +1,97 @@
+import { GatewayError } from '../base/errors.ts'
+import { encodePolicy } from '../domain/policy-bytes.ts'
+import { hashPolicy } from '../domain/policy-hash.ts'
+import { type MergeOperation, mergePolicy } from '../domain/policy-merge.ts'
+import { emptyPolicy } from '../domain/policy-normalize.ts'
+import { policyViolations } from '../domain/policy-shape.ts'
+import { POLICY_TEXTS } from '../domain/policy-texts.ts'
+import { sizeViolation, staticViolation, unsafeText } from '../domain/policy-validate.ts'
+import { LIMITS } from '../limits.ts'
+import type { PolicyRevision, StoreTransaction } from '../store/store.ts'
+import { codec } from '../wire/codec.ts'
+import type { SandboxPolicy } from '../wire/messages.generated.ts'
+import { globalPolicyOf, loadGlobal } from './settings-store.ts'
+
+/** How a policy becomes a revision; every writer of policies goes through here (spec/policy.md §6.2, §7). */
+
+const POLICY = codec('openshell.sandbox.v1.SandboxPolicy')
+
+/** The id under which the gateway's own policy keeps its revisions. */
+export const GLOBAL_POLICY_ID = '__global__'
+
+export const decodePolicy = (payload: Uint8Array): SandboxPolicy => POLICY.decode(payload)
+
+/** The state of a sandbox's policy after a write. `version` 0 = nothing is stored. */
+export interface Committed {
+  readonly version: number
+  readonly hash: string
+  readonly changed: boolean
+}
+
+/** Throws INVALID_ARGUMENT with every violation, or with the size. */
+export function requireSafe(policy: SandboxPolicy, bytes: number): void {
+  const violations = policyViolations(policy)
+  if (violations.length > 0) throw new GatewayError('INVALID_ARGUMENT', unsafeText(violations))
+  const size = sizeViolation(bytes)
+  if (size) throw new GatewayError('INVALID_ARGUMENT', size)
+}
+
+/** Throws INVALID_ARGUMENT when `next` changes what a live sandbox cannot change. */
+export function requireStatic(baseline: SandboxPolicy, next: SandboxPolicy): void {
+  const violation = staticViolation(baseline, next)
+  if (violation) throw new GatewayError('INVALID_ARGUMENT', violation)
+}
+
+/** Throws FAILED_PRECONDITION with `text` while a global policy is active. */
+export async function refuseUnderGlobal(tx: StoreTransaction, text: string): Promise<void> {
+  if (globalPolicyOf((await loadGlobal(tx)).blob)) throw new GatewayError('FAILED_PRECONDITION', text)
+}
+
+/** Same content, whatever order another program wrote its maps in; the hash alone may collide (W7). */
+export const isSamePolicy = (stored: PolicyRevision, hash: string, bytes: Buffer): boolean =>
+  bytes.equals(stored.payload) || (stored.hash === hash && encodePolicy(decodePolicy(stored.payload)).equals(bytes))
+
+/** Makes a safe policy the newest revision, pending, unless it already is. What was loaded stays loaded (W8). */
+export async function commitPolicy(
+  tx: StoreTransaction,
+  sandboxId: string,
+  policy: SandboxPolicy,
+  latest: PolicyRevision | null,
+): Promise<Committed> {
+  const bytes = encodePolicy(policy)
+  const hash = hashPolicy(policy)
+  if (latest && isSamePolicy(latest, hash, bytes)) return { version: latest.version, hash, changed: false }
+  const version = (latest?.version ?? 0) + 1
+  await tx.insertPolicy({ sandboxId, version, payload: bytes, hash })
+  if (latest?.status === 'pending')
+    await tx.setPolicyStatus(sandboxId, latest.version, 'superseded', {
+      loadError: null,
+      loadedAtMs: latest.loadedAtMs,
+    })
+  await tx.prunePolicies(sandboxId, LIMITS.policyRevisionsKept)
+  return { version, hash, changed: true }
+}
+
+/** Merges operations into a sandbox's newest policy, or into `baseline`, or into nothing, and commits the result. */
+export async function commitMerge(
+  tx: StoreTransaction,
+  sandboxId: string,
+  baseline: SandboxPolicy | null,
+  operations: readonly MergeOperation[],
+): Promise<Committed & { readonly before: SandboxPolicy; readonly after: SandboxPolicy }> {
+  const latest = await tx.latestPolicy(sandboxId)
+  const before = latest ? decodePolicy(latest.payload) : (baseline ?? emptyPolicy())
+  const merged = mergePolicy(before, operations)
+  if ('refusal' in merged) throw new GatewayError(merged.refusal.kind, merged.refusal.text)
+  const after = merged.policy
+  if (baseline) requireStatic(baseline, after)
+  const bytes = encodePolicy(after)
+  requireSafe(after, bytes.length)
+  if (!latest && encodePolicy(before).equals(bytes))
+    return { version: 0, hash: hashPolicy(after), changed: false, before, after }
+  return { ...(await commitPolicy(tx, sandboxId, after, latest)), before, after }
+}
+
+/** The refusal of policy writes while a global policy is active. */
+export const refuseManaged = (tx: StoreTransaction): Promise<void> =>
+  refuseUnderGlobal(tx, POLICY_TEXTS.managedGlobally)
