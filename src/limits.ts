@@ -72,11 +72,15 @@ export const LIMITS = {
   /** PRIORITY, unknown, empty DATA, SETTINGS and idle PING frames together. */
   controlFrameBurst: 10_000,
   controlFramesPerSecond: 330,
-  /** WINDOW_UPDATE frames: a fixed part plus one for so many bytes sent. */
+  /**
+   * WINDOW_UPDATE frames: a fixed part, two for each frame of a call received and one for so many bytes sent. gRPC's C
+   * library sends two for every message of 24 bytes on the wire; reliability §5's one per 2 KiB cuts it after 1 000 calls.
+   */
   windowUpdateFrames: 2000,
-  sentBytesPerWindowUpdate: 2048,
-  /** More than a PING answer: a peer that was sent this much may probe the bandwidth with a PING (decision 30). */
-  sentBytesPerProbe: 256,
+  windowUpdatesPerFrame: 2,
+  sentBytesPerWindowUpdate: 8,
+  /** More than the 17 bytes of a PING answer: a peer that was sent this much may probe the bandwidth (decision 30). */
+  sentBytesPerProbe: 24,
   resetFrameBurst: 1000,
   resetFramesPerSecond: 33,
 
@@ -455,4 +459,26 @@ export const LIMITS = {
   secretFileBytes: 65_536,
   /** After the grace period of a shutdown, how long until the process ends whatever still runs. */
   shutdownSlackMs: 5000,
+
+  // Embedded supervisor and client commands
+  /** One try to connect. */
+  dialMs: 10_000,
+  /** Pauses between tries of the embedded supervisor. */
+  supervisorRetryFirstMs: 1000,
+  supervisorRetryMostMs: 30_000,
+  /** A supervisor's ping goes unanswered for this long: the connection is dead (spec/relay.md §2). */
+  supervisorPingMs: 10_000,
+  supervisorPingTimeoutMs: 20_000,
+  /** SSH connections that one embedded supervisor serves at once. */
+  sandboxSshConnections: 64,
+  /** A process of a sandbox gets this long between SIGHUP and SIGKILL when its channel is gone. */
+  sandboxKillMs: 1000,
+  /** Terminal output that waits for a slow client; above, the session is ended. */
+  sandboxTerminalBytes: 33_554_432,
+  /** Open files and directories of one SFTP session. */
+  sftpHandles: 256,
+  /** Log lines of the embedded supervisor that wait to be sent. */
+  supervisorLogQueue: 512,
+  /** Clients of the tunnel read no more than this of an answer's head. */
+  connectHeadBytes: 8192,
 } as const

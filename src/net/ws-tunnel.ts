@@ -1,0 +1,121 @@
+import type { IncomingMessage } from 'node:http'
+import { Duplex } from 'node:stream'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Clock, Timer } from '../base/clock.ts'
+import { LIMITS } from '../limits.ts'
+import { Tally } from '../live/relays.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Peer } from '../rpc/context.ts'
+
+export interface WsTunnelDeps {
+  /** Serves the nested connection like an accepted one. */
+  readonly adopt: (connection: Duplex, peer: Peer) => void
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Serves an upgrade of `/_ws_tunnel` that passed the checks (spec/gateway.md §11.1). */
+export type WsTunnel = (request: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer) => void
+
+const BUSY = 'HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
+const NESTED = 'HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
+const NORMAL = 1000
+
+/**
+ * Carries a connection in WebSocket messages. The tunnel is nobody's identity: what speaks inside proves itself like
+ * any other connection, and has no client certificate.
+ */
+export function createWsTunnel(deps: WsTunnelDeps): WsTunnel {
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    skipUTF8Validation: true,
+    maxPayload: LIMITS.webSocketMessageBytes,
+    handleProtocols: () => false,
+  })
+  const nested = new WeakSet<Peer>()
+  const perAddress = new Tally()
+  let open = 0
+
+  return (request, socket, head, peer) => {
+    socket.on('error', () => {})
+    if (nested.has(peer)) return void socket.end(NESTED)
+    if (open >= LIMITS.webSocketTunnels || perAddress.of(peer.address) >= LIMITS.webSocketTunnelsPerAddress) {
+      deps.log.warn('WebSocket tunnel refused: too many', { peer: peer.address })
+      return void socket.end(BUSY)
+    }
+    server.handleUpgrade(request, socket, head, webSocket => {
+      open += 1
+      perAddress.add(peer.address, 1)
+      const bytes = new WebSocketBytes(webSocket)
+      const pings = startPings(webSocket, deps.clock)
+      bytes.once('close', () => {
+        open -= 1
+        perAddress.add(peer.address, -1)
+        pings.cancel()
+      })
+      const inner: Peer = { address: peer.address, port: peer.port, certificateFingerprint: null, connection: bytes }
+      nested.add(inner)
+      deps.adopt(bytes, inner)
+    })
+  }
+}
+
+/** Finds a tunnel whose other end is gone: two pings without an answer end it. */
+function startPings(webSocket: WebSocket, clock: Clock): Timer {
+  let missed = 0
+  let timer: Timer
+  webSocket.on('pong', () => (missed = 0))
+  const tick = () => {
+    if (missed >= LIMITS.webSocketPingsMissed) return webSocket.terminate()
+    missed += 1
+    webSocket.ping(() => {})
+    timer = clock.after(LIMITS.webSocketPingMs, tick)
+  }
+  timer = clock.after(LIMITS.webSocketPingMs, tick)
+  return { cancel: () => timer.cancel() }
+}
+
+/**
+ * The messages of a WebSocket as bytes: binary and text alike in, binary of at most 32 KiB out. There is no half-close
+ * in a WebSocket: ending this side says what is left to say and closes it.
+ */
+class WebSocketBytes extends Duplex {
+  readonly #webSocket: WebSocket
+
+  constructor(webSocket: WebSocket) {
+    super({ readableHighWaterMark: LIMITS.relayBufferBytes, writableHighWaterMark: LIMITS.relayBufferBytes })
+    this.#webSocket = webSocket
+    webSocket.on('message', (message: Buffer) => {
+      if (message.length > 0 && !this.push(message)) webSocket.pause()
+    })
+    webSocket.on('error', () => this.destroy())
+    webSocket.on('close', () => {
+      this.push(null)
+      this.once('end', () => this.destroy())
+    })
+  }
+
+  override _read(): void {
+    if (this.#webSocket.isPaused) this.#webSocket.resume()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    let at = 0
+    for (; at + LIMITS.webSocketFrameBytes < chunk.length; at += LIMITS.webSocketFrameBytes)
+      this.#webSocket.send(chunk.subarray(at, at + LIMITS.webSocketFrameBytes), { binary: true }, () => {})
+    this.#webSocket.send(chunk.subarray(at), { binary: true }, error => done(error ?? null))
+  }
+
+  override _final(done: () => void): void {
+    this.#webSocket.close(NORMAL)
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    if (this.writableFinished) this.#webSocket.close(NORMAL)
+    else this.#webSocket.terminate()
+    done(error)
+  }
+}
