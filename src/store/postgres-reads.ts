@@ -1,0 +1,102 @@
+import { LIMITS } from '../limits.ts'
+import { writeLabels } from './labels.ts'
+import type { Runner } from './postgres-pool.ts'
+import { type DraftRow, finishObject, type ObjectRow, type PolicyRow, toDraft, toPolicy } from './rows.ts'
+import type { DraftChunk, DraftStatus, ObjectType, Page, PolicyRevision, StoredObject, StoreReads } from './store.ts'
+
+/** Columns of `objects` under the names of `StoredObject`. */
+export const OBJECT =
+  'object_type AS "type", id, name, payload, labels::text AS labels, created_at_ms AS "createdAtMs", updated_at_ms AS "updatedAtMs"'
+/** Names in byte order, whatever the database's collation: the same order as on SQLite. */
+const IN_ORDER = 'ORDER BY created_at_ms, name COLLATE "C"'
+
+/** PostgreSQL keeps no NUL character in a text: nothing is stored under such a name. */
+const canExist = (...texts: string[]) => texts.every(text => !text.includes('\0'))
+
+/** Everything that reads, through one runner: any connection, or the one of a transaction. */
+export class PostgresReads implements StoreReads {
+  protected readonly run: Runner
+
+  constructor(run: Runner) {
+    this.run = run
+  }
+
+  async get(type: ObjectType, id: string): Promise<StoredObject | null> {
+    if (!canExist(id)) return null
+    const [row] = await this.run<ObjectRow>(`SELECT ${OBJECT} FROM objects WHERE id = $1 AND object_type = $2`, [
+      id,
+      type,
+    ])
+    return row ? finishObject(row) : null
+  }
+
+  async getByName(type: ObjectType, name: string): Promise<StoredObject | null> {
+    if (!canExist(name)) return null
+    const [row] = await this.run<ObjectRow>(`SELECT ${OBJECT} FROM objects WHERE object_type = $1 AND name = $2`, [
+      type,
+      name,
+    ])
+    return row ? finishObject(row) : null
+  }
+
+  async list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+    if (selector === undefined || selector.size === 0) {
+      const all = `SELECT ${OBJECT} FROM objects WHERE object_type = $1 ${IN_ORDER} LIMIT $2 OFFSET $3`
+      return (await this.run<ObjectRow>(all, [type, page.limit, page.offset])).map(finishObject)
+    }
+    if (!canExist(...selector.keys(), ...selector.values())) return []
+    const some = `SELECT ${OBJECT} FROM objects WHERE object_type = $1 AND labels @> $4::text::jsonb ${IN_ORDER} LIMIT $2 OFFSET $3`
+    return (await this.run<ObjectRow>(some, [type, page.limit, page.offset, writeLabels(selector)])).map(finishObject)
+  }
+
+  async *scan(type: ObjectType, pageSize: number = LIMITS.storeScanRows): AsyncGenerator<StoredObject> {
+    let rows = await this.run<ObjectRow>(`SELECT ${OBJECT} FROM objects WHERE object_type = $1 ${IN_ORDER} LIMIT $2`, [
+      type,
+      pageSize,
+    ])
+    for (;;) {
+      for (const row of rows) yield finishObject(row)
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < pageSize) return
+      rows = await this.run<ObjectRow>(
+        `SELECT ${OBJECT} FROM objects WHERE object_type = $1 AND (created_at_ms, name COLLATE "C") > ($2::bigint, $3) ${IN_ORDER} LIMIT $4`,
+        [type, Number(last.createdAtMs), last.name, pageSize],
+      )
+    }
+  }
+
+  async latestPolicy(sandboxId: string): Promise<PolicyRevision | null> {
+    const text = 'SELECT * FROM sandbox_policies WHERE sandbox_id = $1 ORDER BY version DESC LIMIT 1'
+    const [row] = await this.run<PolicyRow>(text, [sandboxId])
+    return row ? toPolicy(row) : null
+  }
+
+  async policyVersion(sandboxId: string, version: number): Promise<PolicyRevision | null> {
+    const text = 'SELECT * FROM sandbox_policies WHERE sandbox_id = $1 AND version = $2::bigint'
+    const [row] = await this.run<PolicyRow>(text, [sandboxId, version])
+    return row ? toPolicy(row) : null
+  }
+
+  async listPolicies(sandboxId: string, page: Page): Promise<PolicyRevision[]> {
+    const text = 'SELECT * FROM sandbox_policies WHERE sandbox_id = $1 ORDER BY version DESC LIMIT $2 OFFSET $3'
+    return (await this.run<PolicyRow>(text, [sandboxId, page.limit, page.offset])).map(toPolicy)
+  }
+
+  async draft(id: string): Promise<DraftChunk | null> {
+    if (!canExist(id)) return null
+    const [row] = await this.run<DraftRow>('SELECT * FROM draft_policy_chunks WHERE id = $1', [id])
+    return row ? toDraft(row) : null
+  }
+
+  async listDrafts(sandboxId: string, status?: DraftStatus): Promise<DraftChunk[]> {
+    const text = `SELECT * FROM draft_policy_chunks WHERE sandbox_id = $1 AND ($2::text IS NULL OR status = $2::text)
+      ORDER BY created_at_ms DESC, draft_version DESC, id COLLATE "C" DESC`
+    return (await this.run<DraftRow>(text, [sandboxId, status ?? null])).map(toDraft)
+  }
+
+  async draftVersion(sandboxId: string): Promise<number> {
+    const text = 'SELECT coalesce(max(draft_version), 0) AS v FROM draft_policy_chunks WHERE sandbox_id = $1'
+    const [row] = await this.run<{ v: string }>(text, [sandboxId])
+    return Number(row?.v ?? 0)
+  }
+}
