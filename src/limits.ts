@@ -104,6 +104,17 @@ export const LIMITS = {
   /** Values one reason label may take (O-04). */
   metricReasons: 64,
 
+  // Embedded local driver
+  /** SIGTERM to SIGKILL for the processes of a sandbox that is deleted. */
+  localStopMs: 5_000,
+  /** How often processes are looked at whose end no signal tells: adopted ones, and the driver itself by its sandboxes. */
+  localPollMs: 1_000,
+  /** A sandbox whose driver is gone this long ends by itself. */
+  localOrphanMs: 30_000,
+  localSandboxes: 256,
+  /** Events that wait for a slow reader of the watch; above, the watch is ended and replayed when it is reopened. */
+  localWatchQueue: 1_024,
+
   // Drivers
   /** Deadline of each call to a driver (reliability.md §5); a caller may shorten it. */
   driverCapabilitiesMs: 5_000,

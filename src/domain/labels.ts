@@ -11,7 +11,8 @@ const ALPHANUMERIC: Readonly<Record<Alphabet, RegExp>> = {
 /** What is wrong with a label key, or null (spec/sandbox.md §3.2). The split is at the first `/`. */
 export function labelKeyViolation(key: string, alphabet: Alphabet = 'ascii'): string | null {
   if (key === '') return 'label key cannot be empty'
-  if (Buffer.byteLength(key) > LIMITS.labelKeyBytes) return `label key exceeds ${LIMITS.labelKeyBytes} characters: '${key}'`
+  if (Buffer.byteLength(key) > LIMITS.labelKeyBytes)
+    return `label key exceeds ${LIMITS.labelKeyBytes} characters: '${key}'`
   const slash = key.indexOf('/')
   const name = key.slice(slash + 1)
   if (name === '') return `label key name segment cannot be empty: '${key}'`

@@ -17,7 +17,8 @@ export function mapViolation(field: string, map: ReadonlyMap<string, string>, li
   if (map.size > limits.entries) return `${field} exceeds maximum entries (${map.size} > ${limits.entries})`
   for (const [key, value] of map) {
     const violation =
-      lengthViolation(`${field} key`, key, limits.keyBytes) ?? lengthViolation(`${field} value`, value, limits.valueBytes)
+      lengthViolation(`${field} key`, key, limits.keyBytes) ??
+      lengthViolation(`${field} value`, value, limits.valueBytes)
     if (violation) return violation
   }
   return null
