@@ -51,7 +51,7 @@ export function redactStoreUrl(url: string): string {
   const head = query < 0 ? trimmed : trimmed.slice(0, query)
   const names = query < 0 ? [] : [...new URLSearchParams(trimmed.slice(query + 1)).keys()]
   const at = head.lastIndexOf('@')
-  const scheme = /^[A-Za-z][A-Za-z0-9+.-]*:(?:\/\/)?/.exec(head)?.[0] ?? ''
+  const scheme = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//.exec(head)?.[0] ?? ''
   const shown = at < 0 || head.startsWith('sqlite:') ? head : `${scheme.length <= at ? scheme : ''}***${head.slice(at)}`
   return names.length === 0 ? shown : `${shown}?${names.map(name => `${name}=…`).join('&')}`
 }
