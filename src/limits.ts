@@ -169,6 +169,9 @@ export const LIMITS = {
   driverLineBytes: 8_192,
   driverLinesPerSecond: 200,
 
+  /** How long an ending process waits for its last lines to be read. */
+  logFlushMs: 500,
+
   // Lists
   pageDefault: 100,
   pageMost: 1000,

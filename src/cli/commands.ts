@@ -14,6 +14,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./serve.ts')).command,
   },
   {
+    name: 'local-driver',
+    about: 'Run the local compute driver by itself: sandboxes are processes of this machine',
+    load: async () => (await import('./local-driver.ts')).command,
+  },
+  {
     name: 'completion',
     about: 'Print the completions of a shell: bash, zsh or fish',
     hiddenAlias: 'completions',
@@ -28,5 +33,14 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'version',
     about: 'Print the version',
     load: async () => (await import('./version.ts')).command,
+  },
+]
+
+/** TABLE Commands that the program runs itself; help does not show them. */
+export const INTERNAL_COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'sandbox-init',
+    about: 'Wait as the process of a sandbox that has no supervisor',
+    load: async () => (await import('./sandbox-init.ts')).command,
   },
 ]

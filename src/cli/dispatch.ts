@@ -3,7 +3,7 @@ import { nearestName } from '../config/nearest.ts'
 import { formatUsageProblems, formatViolations, printable } from '../config/problems.ts'
 import { readCommand } from '../config/read.ts'
 import { type Command, type CommandGroup, type CommandIo, type CommandRow, isGroup } from './command.ts'
-import { ABOUT, COMMANDS, DEFAULT_COMMAND } from './commands.ts'
+import { ABOUT, COMMANDS, DEFAULT_COMMAND, INTERNAL_COMMANDS } from './commands.ts'
 import { type HelpSubject, renderHelp } from './help.ts'
 import { versionLine } from './version.ts'
 
@@ -18,7 +18,7 @@ const findRow = (rows: readonly CommandRow[], word: string) =>
 
 /** Follows the leading words of argv down the tables of commands. */
 async function lookUp(argv: readonly string[]): Promise<Lookup> {
-  let rows = COMMANDS
+  let rows: readonly CommandRow[] = [...COMMANDS, ...INTERNAL_COMMANDS]
   const path: string[] = []
   let found: Found | null = null
   let rest = argv

@@ -1,5 +1,7 @@
+import { lstatSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
-import { type ErrorKind, GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { type ErrorKind, GatewayError, GRPC_CODES, StartError } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import { codec, type Init, methodsOf } from '../wire/codec.ts'
 import type { Messages } from '../wire/messages.generated.ts'
@@ -43,6 +45,22 @@ export async function serveDriver(
       })
     },
   }
+}
+
+/** Removes a socket file that nobody listens on; throws a `StartError` for a path that is in use or no socket. */
+export async function removeDeadSocket(path: string): Promise<void> {
+  const facts = lstatSync(path, { throwIfNoEntry: false })
+  if (!facts) return
+  if (!facts.isSocket()) throw new StartError(`'${path}' exists and is not a socket`)
+  const isInUse = await new Promise<boolean>(resolve => {
+    const probe = connect(path, () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (isInUse) throw new StartError(`another process listens on '${path}'`)
+  rmSync(path, { force: true })
 }
 
 function definitionOf(service: string): grpc.ServiceDefinition {
