@@ -17,6 +17,12 @@ export interface WsTunnelDeps {
 /** Serves an upgrade of `/_ws_tunnel` that passed the checks (spec/gateway.md §11.1). */
 export type WsTunnel = (request: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer) => void
 
+export interface WsTunnels {
+  readonly accept: WsTunnel
+  /** Tunnels open now. */
+  readonly open: number
+}
+
 const BUSY = 'HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
 const NESTED = 'HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
 const NORMAL = 1000
@@ -25,7 +31,7 @@ const NORMAL = 1000
  * Carries a connection in WebSocket messages. The tunnel is nobody's identity: what speaks inside proves itself like
  * any other connection, and has no client certificate.
  */
-export function createWsTunnel(deps: WsTunnelDeps): WsTunnel {
+export function createWsTunnel(deps: WsTunnelDeps): WsTunnels {
   const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -38,7 +44,7 @@ export function createWsTunnel(deps: WsTunnelDeps): WsTunnel {
   const perAddress = new Tally()
   let open = 0
 
-  return (request, socket, head, peer) => {
+  const accept: WsTunnel = (request, socket, head, peer) => {
     socket.on('error', () => {})
     if (nested.has(peer)) return void socket.end(NESTED)
     if (open >= LIMITS.webSocketTunnels || perAddress.of(peer.address) >= LIMITS.webSocketTunnelsPerAddress) {
@@ -59,6 +65,12 @@ export function createWsTunnel(deps: WsTunnelDeps): WsTunnel {
       nested.add(inner)
       deps.adopt(bytes, inner)
     })
+  }
+  return {
+    accept,
+    get open() {
+      return open
+    },
   }
 }
 

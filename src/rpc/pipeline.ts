@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { AccessRefusal } from '../auth/authenticate.ts'
+import type { Credentials } from '../auth/credentials.ts'
 import type { MethodRow } from '../auth/methods.ts'
 import type { Principal } from '../auth/principal.ts'
 import type { Clock } from '../base/clock.ts'
@@ -8,17 +9,7 @@ import type { Audit } from '../observe/audit.ts'
 import { describe } from '../observe/audit.ts'
 import type { Logger } from '../observe/log.ts'
 import type { GatewayCall } from './call.ts'
-import type { Peer } from './context.ts'
 import { type CallStatus, statusFor, statusOf, TEXTS } from './status.ts'
-
-/** What a caller presented, as it arrived. */
-export interface Credentials {
-  readonly authorization: readonly string[]
-  readonly sandboxSecret: readonly string[]
-  /** `x-sandbox-id`: a hint which sandbox a derived secret belongs to, never a proof. */
-  readonly sandboxId: readonly string[]
-  readonly peer: Peer
-}
 
 /** Proves who calls and decides whether they may; throws `GatewayError` otherwise. Synchronous when the answer is cached. */
 export interface Authenticator {
@@ -47,20 +38,18 @@ export interface Pipeline {
 }
 
 const CODE_NAMES = Object.fromEntries(Object.entries(GRPC_CODES).map(([name, code]) => [code, name]))
-const INBOUND = new Set(['authorization', 'x-sandbox-secret', 'x-sandbox-id'])
 const IDENTITY = 'identity'
 
 /** Every value of the headers that authentication reads, in order of arrival. */
 function credentialsOf(call: GatewayCall): Credentials {
-  const found: Record<string, string[]> = { authorization: [], 'x-sandbox-secret': [], 'x-sandbox-id': [] }
+  const authorization: string[] = []
+  const sandboxSecret: string[] = []
   const raw = call.opening.rawHeaders
-  for (let i = 0; i < raw.length; i += 2) if (INBOUND.has(raw[i]!)) found[raw[i]!]!.push(raw[i + 1]!)
-  return {
-    authorization: found['authorization']!,
-    sandboxSecret: found['x-sandbox-secret']!,
-    sandboxId: found['x-sandbox-id']!,
-    peer: call.peer,
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i] === 'authorization') authorization.push(raw[i + 1]!)
+    else if (raw[i] === 'x-sandbox-secret') sandboxSecret.push(raw[i + 1]!)
   }
+  return { authorization, sandboxSecret, peer: call.peer }
 }
 
 /** Messages are never compressed; a call that says otherwise is refused before its body is read (reliability F-13). */

@@ -25,7 +25,7 @@ import { type CallStatus, statusOf } from './status.ts'
 export interface PlainRequest {
   readonly method: string
   readonly path: string
-  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
+  readonly headers: http2.IncomingHttpHeaders
   readonly peer: Peer
 }
 
@@ -224,7 +224,7 @@ function answerPlain(
   stream.on('error', () => {})
   stream.resume()
   const method = String(headers[':method'] ?? 'GET')
-  const answer = options.answerPlain({ method, path, headers: { host: headers[':authority'], ...headers }, peer })
+  const answer = options.answerPlain({ method, path, headers, peer })
   const head = { ':status': answer.status, ...answer.headers }
   if (method === 'HEAD' || answer.body === '') stream.respond(head, { endStream: true })
   else {
