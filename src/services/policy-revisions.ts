@@ -1,7 +1,7 @@
 import { GatewayError } from '../base/errors.ts'
 import { encodePolicy } from '../domain/policy-bytes.ts'
 import { hashPolicy } from '../domain/policy-hash.ts'
-import { type MergeOperation, mergePolicy } from '../domain/policy-merge.ts'
+import { type MergeOperation, type MergeResult, mergePolicy } from '../domain/policy-merge.ts'
 import { emptyPolicy } from '../domain/policy-normalize.ts'
 import { policyViolations } from '../domain/policy-shape.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
@@ -72,18 +72,24 @@ export async function commitPolicy(
   return { version, hash, changed: true }
 }
 
-/** Merges operations into a sandbox's newest policy, or into `baseline`, or into nothing, and commits the result. */
-export async function commitMerge(
+/** A committed change with the policies around it. */
+export interface Changed extends Committed {
+  readonly before: SandboxPolicy
+  readonly after: SandboxPolicy
+}
+
+/** Changes a sandbox's newest policy, or `baseline`, or the empty one, and commits the result; checks come before any write. */
+export async function commitChange(
   tx: StoreTransaction,
   sandboxId: string,
   baseline: SandboxPolicy | null,
-  operations: readonly MergeOperation[],
-): Promise<Committed & { readonly before: SandboxPolicy; readonly after: SandboxPolicy }> {
+  change: (before: SandboxPolicy) => MergeResult,
+): Promise<Changed> {
   const latest = await tx.latestPolicy(sandboxId)
   const before = latest ? decodePolicy(latest.payload) : (baseline ?? emptyPolicy())
-  const merged = mergePolicy(before, operations)
-  if ('refusal' in merged) throw new GatewayError(merged.refusal.kind, merged.refusal.text)
-  const after = merged.policy
+  const result = change(before)
+  if ('refusal' in result) throw new GatewayError(result.refusal.kind, result.refusal.text)
+  const after = result.policy
   if (baseline) requireStatic(baseline, after)
   const bytes = encodePolicy(after)
   requireSafe(after, bytes.length)
@@ -91,6 +97,14 @@ export async function commitMerge(
     return { version: 0, hash: hashPolicy(after), changed: false, before, after }
   return { ...(await commitPolicy(tx, sandboxId, after, latest)), before, after }
 }
+
+/** Merges operations into a sandbox's policy (spec/policy.md §6.2). */
+export const commitMerge = (
+  tx: StoreTransaction,
+  sandboxId: string,
+  baseline: SandboxPolicy | null,
+  operations: readonly MergeOperation[],
+): Promise<Changed> => commitChange(tx, sandboxId, baseline, before => mergePolicy(before, operations))
 
 /** The refusal of policy writes while a global policy is active. */
 export const refuseManaged = (tx: StoreTransaction): Promise<void> =>

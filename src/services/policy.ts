@@ -8,16 +8,17 @@ import { hashPolicy } from '../domain/policy-hash.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
 import { effectiveSettings, SETTINGS, type SettingRow, toWire } from '../domain/settings.ts'
 import { LIMITS } from '../limits.ts'
+import type { SandboxState } from '../live/sandbox-state.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { PolicyRevision, PolicyStatusText, Store, StoreReads } from '../store/store.ts'
 import { amend, codec, WireError } from '../wire/codec.ts'
 import { writeMap } from '../wire/maps.ts'
 import { spliceField } from '../wire/splice.ts'
-import type { Commit } from './commit.ts'
+import { type Commit, retrying } from './commit.ts'
 import { createHashMemo } from './hash-memo.ts'
 import { decodePolicy, GLOBAL_POLICY_ID } from './policy-revisions.ts'
-import { encodeSandbox, type FoundSandbox, sandboxById, sandboxByName } from './sandbox-lookup.ts'
+import { type FoundSandbox, sandboxById, sandboxByName } from './sandbox-lookup.ts'
 import { createGlobalReader, globalPolicyOf, loadSandbox } from './settings-store.ts'
 import { storing } from './store-errors.ts'
 import { createUpdateConfig } from './update-config.ts'
@@ -25,6 +26,7 @@ import { createUpdateConfig } from './update-config.ts'
 export interface PolicyServiceDeps {
   readonly store: Store
   readonly commit: Commit
+  readonly sandboxes: Pick<SandboxState, 'mutate'>
   readonly clock: Clock
   readonly log: Logger
   /** Watchers of the sandbox get a snapshot (`WatchBus.notify`). */
@@ -191,24 +193,29 @@ interface Report {
  * Writes what a supervisor says about a revision; whether watchers must hear of it. A report about an older revision
  * than one that is loaded changes nothing (W10).
  */
-function recordReport({ commit, clock }: PolicyServiceDeps, report: Report): Promise<boolean> {
+async function recordReport({ sandboxes, clock }: PolicyServiceDeps, report: Report): Promise<boolean> {
   const { sandboxId, version } = report
-  return commit(`sandbox:${sandboxId}`, 'report policy status', async tx => {
-    const row = await tx.get('sandbox', sandboxId)
-    const revision = row && (await tx.policyVersion(sandboxId, version))
-    if (!row || !revision) throw new GatewayError('NOT_FOUND', POLICY_TEXTS.revisionNotFound)
-    if (!report.isLoaded) {
-      await tx.setPolicyStatus(sandboxId, version, 'failed', { loadError: report.error || null, loadedAtMs: null })
-      return false
-    }
-    const { sandbox } = await sandboxById(tx, sandboxId)
-    const active = sandbox.current_policy_version
-    if (active > version && (await tx.policyVersion(sandboxId, active))?.status === 'loaded') return false
-    await tx.setPolicyStatus(sandboxId, version, 'loaded', { loadError: null, loadedAtMs: clock.nowMs() })
-    await tx.supersedePolicies(sandboxId, version)
-    if (active !== version) await tx.update(row, encodeSandbox(amend(sandbox, { current_policy_version: version })))
-    return true
-  })
+  let isNews = false
+  const mutated = await retrying('report policy status', () =>
+    sandboxes.mutate(sandboxId, async (sandbox, { tx }) => {
+      isNews = false
+      if (!(await tx.policyVersion(sandboxId, version)))
+        throw new GatewayError('NOT_FOUND', POLICY_TEXTS.revisionNotFound)
+      if (!report.isLoaded) {
+        await tx.setPolicyStatus(sandboxId, version, 'failed', { loadError: report.error || null, loadedAtMs: null })
+        return null
+      }
+      const active = sandbox.current_policy_version
+      if (active > version && (await tx.policyVersion(sandboxId, active))?.status === 'loaded') return null
+      await tx.setPolicyStatus(sandboxId, version, 'loaded', { loadError: null, loadedAtMs: clock.nowMs() })
+      await tx.supersedePolicies(sandboxId, version)
+      isNews = true
+      return active === version ? null : amend(sandbox, { current_policy_version: version })
+    }),
+  )
+  if (!mutated) throw new GatewayError('NOT_FOUND', POLICY_TEXTS.revisionNotFound)
+  // Watchers of a record that changed have been told already.
+  return isNews && !mutated.changed
 }
 
 /** One line of at most 4 KiB, cut at a character (W24). */

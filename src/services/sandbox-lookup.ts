@@ -32,6 +32,3 @@ export async function sandboxByName(
   if (name === '') throw new GatewayError('INVALID_ARGUMENT', missingText)
   return found(await from.getByName('sandbox', name))
 }
-
-/** Bytes of a sandbox as it is stored. */
-export const encodeSandbox = (sandbox: Sandbox): Buffer => SANDBOX.encode(sandbox)

@@ -22,9 +22,10 @@ import {
 } from '../domain/settings.ts'
 import { LIMITS } from '../limits.ts'
 import type { Handlers } from '../rpc/handlers.ts'
-import type { StoreTransaction } from '../store/store.ts'
+import type { StoreReads, StoreTransaction } from '../store/store.ts'
 import { amend, type Init } from '../wire/codec.ts'
 import type { SandboxPolicy, UpdateConfigRequest, UpdateConfigResponse } from '../wire/messages.generated.ts'
+import { retrying } from './commit.ts'
 import type { PolicyServiceDeps } from './policy.ts'
 import {
   type Committed,
@@ -37,8 +38,9 @@ import {
   requireSafe,
   requireStatic,
 } from './policy-revisions.ts'
-import { encodeSandbox, type FoundSandbox, sandboxByName } from './sandbox-lookup.ts'
+import { type FoundSandbox, sandboxByName } from './sandbox-lookup.ts'
 import { loadGlobal, loadSandbox, saveGlobal, saveSandbox } from './settings-store.ts'
+import { storing } from './store-errors.ts'
 
 type Answer = Init<UpdateConfigResponse>
 type Deps = PolicyServiceDeps & { readonly settings: readonly SettingRow[] }
@@ -181,16 +183,13 @@ async function updateSandbox(
     for (const line of mergeLines(done.operations, done.committed)) deps.auditLine(done.id, line)
     return { version: done.committed.version, policy_hash: done.committed.hash }
   }
-  const { policy } = change
-  const done = await deps.commit(lock, 'update policy', async tx =>
-    replaceInSandbox(tx, await target(tx, request, principal), policy, isSecretCaller(principal)),
-  )
-  if (done.committed.changed) deps.notify(done.id)
-  return { version: done.committed.version, policy_hash: done.committed.hash }
+  return replacePolicy(deps, await target(deps.store, request, principal), change.policy, isSecretCaller(principal))
 }
 
-async function target(tx: StoreTransaction, request: UpdateConfigRequest, principal: Principal): Promise<FoundSandbox> {
-  const found = await sandboxByName(tx, request.name, POLICY_TEXTS.sandboxNameRequired)
+async function target(from: StoreReads, request: UpdateConfigRequest, principal: Principal): Promise<FoundSandbox> {
+  const found = await storing('fetch sandbox', () =>
+    sandboxByName(from, request.name, POLICY_TEXTS.sandboxNameRequired),
+  )
   requireSandbox(principal, found.id)
   return found
 }
@@ -253,25 +252,31 @@ const mergeLines = (operations: readonly MergeOperation[], { version, hash }: Co
 ]
 
 /** Full replacement (spec/policy.md §5.6). A sandbox without a policy takes the first one as its baseline. */
-async function replaceInSandbox(
-  tx: StoreTransaction,
-  found: FoundSandbox,
+async function replacePolicy(
+  deps: Deps,
+  { id }: FoundSandbox,
   sent: SandboxPolicy,
   bySecret: boolean,
-): Promise<{ readonly id: string; readonly committed: Committed }> {
-  await refuseManaged(tx)
-  const { id, row, sandbox } = found
-  if (!sandbox.spec) throw new GatewayError('INTERNAL', POLICY_TEXTS.noSpec)
+): Promise<Answer> {
   const policy = withIdentity(sent)
-  const baseline = sandbox.spec.policy
-  const latest = await tx.latestPolicy(id)
-  if (bySecret) {
-    const current = latest ? decodePolicy(latest.payload) : baseline
-    if (current && !isPathEnrichment(withIdentity(current), policy))
-      throw new GatewayError('PERMISSION_DENIED', POLICY_TEXTS.secretSyncOnly)
-  }
-  if (baseline) requireStatic(baseline, policy)
-  requireSafe(policy, encodePolicy(policy).length)
-  if (!baseline) await tx.update(row, encodeSandbox(amend(sandbox, { spec: amend(sandbox.spec, { policy }) })))
-  return { id, committed: await commitPolicy(tx, id, policy, latest) }
+  let committed: Committed | null = null
+  const mutated = await retrying('update policy', () =>
+    deps.sandboxes.mutate(id, async (sandbox, { tx }) => {
+      await refuseManaged(tx)
+      if (!sandbox.spec) throw new GatewayError('INTERNAL', POLICY_TEXTS.noSpec)
+      const baseline = sandbox.spec.policy
+      const latest = await tx.latestPolicy(id)
+      const current = latest ? decodePolicy(latest.payload) : baseline
+      if (bySecret && current && !isPathEnrichment(withIdentity(current), policy))
+        throw new GatewayError('PERMISSION_DENIED', POLICY_TEXTS.secretSyncOnly)
+      if (baseline) requireStatic(baseline, policy)
+      requireSafe(policy, encodePolicy(policy).length)
+      committed = await commitPolicy(tx, id, policy, latest)
+      return baseline ? null : amend(sandbox, { spec: amend(sandbox.spec, { policy }) })
+    }),
+  )
+  const done = committed as Committed | null
+  if (!mutated || !done) throw new GatewayError('NOT_FOUND', POLICY_TEXTS.sandboxNotFound)
+  if (done.changed && !mutated.changed) deps.notify(id)
+  return { version: done.version, policy_hash: done.hash }
 }
