@@ -1,0 +1,80 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createComputeDriver } from '../../src/drivers/compute.ts'
+import type { ComputeDriver } from '../../src/drivers/contract.ts'
+import type { ComputeWatchSandboxesEvent } from '../../src/wire/messages.generated.ts'
+import { createCapturedLog } from '../kit/captured-log.ts'
+import { eventually } from '../kit/driver-process.ts'
+
+const SCRIPT = join(import.meta.dir, '../kit/foreign/compute_driver.py')
+const PYTHON = process.env['FOREIGN_PYTHON'] ?? Bun.which('python3')
+const canRun = PYTHON !== null && Bun.spawnSync([PYTHON, '-c', 'import grpc'], { stderr: 'ignore' }).exitCode === 0
+if (!canRun)
+  console.log('skipped: the driver of another gRPC stack needs python3 with grpcio (FOREIGN_PYTHON names one)')
+
+describe.skipIf(!canRun)('a driver of another gRPC stack (spec/drivers.md)', () => {
+  let directory: string
+  let socket: string
+  let driver: ComputeDriver
+  let child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
+
+  const spawn = async (watchSecs: number) => {
+    child = Bun.spawn([PYTHON ?? '', SCRIPT, socket, String(watchSecs)], { stdin: 'ignore', stdout: 'pipe' })
+    for await (const chunk of child.stdout) if (new TextDecoder().decode(chunk).includes('ready')) break
+  }
+
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'drv-'))
+    socket = join(directory, 'compute.sock')
+    driver = createComputeDriver({
+      socketPath: socket,
+      driver: 'external',
+      connectTimeoutSecs: 0,
+      log: createCapturedLog(),
+      watchTimings: { healthyMs: 100, backoffFirstMs: 60_000 },
+    })
+  })
+
+  afterEach(async () => {
+    await driver.close()
+    child.kill('SIGKILL')
+    await child.exited
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  test('a whole life: create, the three states, get, list, delete; a watch that ends OK is reopened and replays', async () => {
+    await spawn(0.5)
+    await driver.start()
+    expect(driver.capabilities).toEqual({
+      driverName: 'foreign',
+      driverVersion: '0.1.0',
+      defaultImage: 'registry.test/base:1',
+      supportsGpu: true,
+    })
+    const events: ComputeWatchSandboxesEvent[] = []
+    let opened = 0
+    driver.watch({ onOpened: () => void opened++, onEvent: async event => void events.push(event) })
+    await driver.createSandbox({ id: 'a', name: 'sandbox-a', spec: { template: { image: 'i' } } })
+    await eventually('ready', () => events.some(e => e.sandbox?.sandbox?.status?.conditions[0]?.status === 'True'))
+    expect((await driver.getSandbox('a', 'sandbox-a'))?.spec).toBeNull()
+    expect((await driver.listSandboxes()).map(sandbox => sandbox.id)).toEqual(['a'])
+    await eventually('watched again', () => opened >= 3)
+    expect(await driver.deleteSandbox('a', 'sandbox-a')).toBe(true)
+    await eventually('deleted', () => events.some(event => event.deleted?.sandbox_id === 'a'))
+    const again = await driver.deleteSandbox('a', 'sandbox-a').catch(error => error.kind)
+    expect(again).toBe('INTERNAL')
+  })
+
+  test('killed and restarted on the same path: taken up again within 500 ms', async () => {
+    await spawn(60)
+    await driver.start()
+    child.kill('SIGKILL')
+    await child.exited
+    await eventually('gone', () => driver.state.status === 'unavailable')
+    await spawn(60)
+    expect(await eventually('back', () => driver.state.status === 'ready')).toBeLessThan(500)
+    expect(await driver.listSandboxes()).toEqual([])
+  })
+})
