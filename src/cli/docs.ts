@@ -19,7 +19,13 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
   ...rows.map(row),
 ]
 
-const flagRow = (flag: Flag): string[] => [code(`--${flag.name}`), code(flag.env), code(flag.default), cell(flag.help)]
+const meaningOf = (flag: Flag): string => (flag.choices ? `${flag.help}: ${flag.choices.join(', ')}` : flag.help)
+const flagRow = (flag: Flag): string[] => [
+  code(`--${flag.name}`),
+  code(flag.env),
+  code(flag.default),
+  cell(meaningOf(flag)),
+]
 
 /** The flags, one table for each group. */
 export function flagsSection(): string {

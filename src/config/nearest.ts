@@ -1,17 +1,25 @@
-/** Letters inserted, deleted, replaced or swapped with a neighbour to make `a` into `b`. */
-export function editDistance(a: string, b: string): number {
+/**
+ * Letters inserted, deleted, replaced or swapped with a neighbour to make `a` into `b`; more than `most` when it is
+ * clear that it takes more than that.
+ */
+export function editDistance(a: string, b: string, most: number = Number.POSITIVE_INFINITY): number {
+  const apart = Math.abs(a.length - b.length)
+  if (apart > most) return apart
   let before: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, column) => column)
   for (let row = 1; row <= a.length; row++) {
     const line = [row]
+    let reached = row
     for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1]
-      const replaced = last[column - 1]! + (same ? 0 : 1)
+      const replaced = last[column - 1]! + (a[row - 1] === b[column - 1] ? 0 : 1)
       let least = Math.min(replaced, last[column]! + 1, line[column - 1]! + 1)
       const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
       if (swapped) least = Math.min(least, before[column - 2]! + 1)
       line.push(least)
+      if (least < reached) reached = least
     }
+    // The least of a line grows by one at most, and a swap looks back two lines: no way back under the limit.
+    if (reached > most + 1) return reached
     before = last
     last = line
   }
@@ -29,12 +37,15 @@ export function nearestName(typed: string, candidates: readonly string[]): strin
   if (typed === '' || typed.length > LONGEST) return null
   const wanted = typed.toLowerCase()
   let best: string | null = null
-  let least = Number.POSITIVE_INFINITY
+  let least = Math.max(1, Math.floor(wanted.length / 3)) + 1
   for (const candidate of candidates) {
-    const distance = editDistance(wanted, candidate.toLowerCase())
-    if (distance < least) [best, least] = [candidate, distance]
+    const distance = editDistance(wanted, candidate.toLowerCase(), least - 1)
+    if (distance < least) {
+      best = candidate
+      least = distance
+    }
   }
-  if (least <= Math.max(1, Math.floor(wanted.length / 3))) return best
+  if (best !== null) return best
   const begun = candidates.filter(candidate => candidate.toLowerCase().startsWith(wanted))
   return begun.length === 1 ? begun[0]! : null
 }
