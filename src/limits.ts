@@ -495,4 +495,8 @@ export const LIMITS = {
   supervisorLogQueue: 512,
   /** Clients of the tunnel read no more than this of an answer's head. */
   connectHeadBytes: 8192,
+  /** `ssh-proxy` waits for a sandbox that is not ready (spec/relay.md §12). */
+  tunnelRetryFirstMs: 1000,
+  tunnelRetryMostMs: 8000,
+  tunnelRetryForMs: 60_000,
 } as const

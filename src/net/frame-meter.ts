@@ -38,6 +38,7 @@ export class FrameMeter {
   #partialBytes = 0
   #continuations = 0
   #windowUpdates = 0
+  #callFrames = 0
   #sentBytes = 0
   /** Whether data went either way since the last PING: bandwidth probes are never a flood (decision 30). */
   #dataSincePing = false
@@ -114,15 +115,12 @@ export class FrameMeter {
     const flags = bytes[at + 4] ?? 0
     switch (type) {
       case DATA:
-        if (frameLength(bytes, at) > 0) {
-          this.#dataSincePing = true
-          return null
-        }
+        if (frameLength(bytes, at) > 0) return this.#callFrame()
         return (flags & END_STREAM) !== 0 ? null : this.#controlFrame()
       case HEADERS:
       case PUSH_PROMISE:
         this.#continuations = 0
-        return null
+        return this.#callFrame()
       case CONTINUATION:
         this.#continuations++
         if (this.#continuations > LIMITS.continuationFrames) return 'continuation-flood'
@@ -139,9 +137,19 @@ export class FrameMeter {
     }
   }
 
+  /** A frame that belongs to a call earns WINDOW_UPDATE frames and makes the next PING a bandwidth probe. */
+  #callFrame(): null {
+    this.#callFrames++
+    this.#dataSincePing = true
+    return null
+  }
+
   #windowUpdate(): FrameViolation | null {
     this.#windowUpdates++
-    const allowed = LIMITS.windowUpdateFrames + this.#sentBytes / LIMITS.sentBytesPerWindowUpdate
+    const allowed =
+      LIMITS.windowUpdateFrames +
+      this.#callFrames * LIMITS.windowUpdatesPerFrame +
+      this.#sentBytes / LIMITS.sentBytesPerWindowUpdate
     return this.#windowUpdates > allowed ? 'window-update-flood' : null
   }
 

@@ -30,7 +30,9 @@ export interface HttpHooks {
 }
 
 export interface HttpFrontOptions {
-  readonly routes: Pick<Routes, 'answerRoute' | 'isSshTunnel' | 'isWebSocketPath'>
+  readonly routes: Pick<Routes, 'isSshTunnel' | 'isWebSocketPath'> & {
+    answerRoute(request: RequestHead): HttpAnswer | Promise<HttpAnswer>
+  }
   readonly hooks: HttpHooks
   readonly clock: Clock
   /** Called once per answered request with its target, status and duration; tunnels that were opened report on their own. */
@@ -136,30 +138,40 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
     request.resume()
     const refusal = refuseHead(request)
     const answer = refusal ?? (isGrpc(request) ? UNKNOWN_RPC : routes.answerRoute(headOf(request, connection.peer)))
-    options.observe(request.url ?? '', answer.status, (clock.monotonicMs() - startedMs) / 1000)
-    if (request.httpVersion === '1.0') return void socket.end(rawAnswer(answer, '1.0'))
-    if (refusal !== null) return void socket.end(rawAnswer(answer))
-    if (isDraining) response.setHeader('connection', 'close')
-    response.writeHead(answer.status, answer.headers).end(answer.body)
+    const send = (answer: HttpAnswer) => {
+      options.observe(request.url ?? '', answer.status, (clock.monotonicMs() - startedMs) / 1000)
+      if (refusal !== null || request.httpVersion === '1.0')
+        return closeWith(socket, rawAnswer(answer, versionOf(request)))
+      if (isDraining) response.setHeader('connection', 'close')
+      response.writeHead(answer.status, answer.headers).end(answer.body)
+    }
+    if (answer instanceof Promise) void answer.then(send)
+    else send(answer)
   }
 
-  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  /** The last octets of a connection; a peer that does not close its side is not waited for. */
+  const closeWith = (socket: Duplex, text: string) => {
+    socket.end(text)
+    const timer = clock.after(LIMITS.closeLingerMs, () => socket.destroy())
+    socket.once('close', () => timer.cancel())
+  }
+
+  server.on('connect', (request: IncomingMessage, socket: Duplex, early: Buffer) => {
     const peer = release(socket)?.peer
     if (peer === undefined) return void socket.destroy()
     const refuse = (answer: HttpAnswer) => {
       options.observe(request.url ?? '', answer.status, 0)
-      const isLast = isDraining || request.httpVersion === '1.0'
-      if (isLast) return void socket.end(rawAnswer(answer, request.httpVersion === '1.0' ? '1.0' : '1.1'))
+      if (isDraining || request.httpVersion === '1.0') return closeWith(socket, rawAnswer(answer, versionOf(request)))
       socket.write(rawAnswer(answer, '1.1', false))
-      if (head.length > 0) socket.unshift(head)
+      if (early.length > 0) socket.unshift(early)
       accept(socket, peer, LIMITS.httpIdleMs)
       socket.resume()
     }
     const refusal = refuseHead(request)
-    if (refusal !== null) return void socket.end(rawAnswer(refusal))
-    const head_ = headOf(request, peer)
-    if (routes.isSshTunnel(head_)) hooks.onConnect(request, socket, head, peer, refuse)
-    else refuse(routes.answerRoute(head_))
+    if (refusal !== null) return closeWith(socket, rawAnswer(refusal))
+    const head = headOf(request, peer)
+    if (routes.isSshTunnel(head)) hooks.onConnect(request, socket, early, peer, refuse)
+    else void Promise.resolve(routes.answerRoute(head)).then(refuse)
   })
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -171,7 +183,7 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
   server.on('clientError', (error: ClientError, socket: Duplex) => {
     const peer = connections.get(socket)?.peer
     if (peer === undefined || !socket.writable) return void socket.destroy()
-    socket.end(rawAnswer(answerMalformed(error, peer, options)))
+    void answerMalformed(error, peer, options).then(answer => closeWith(socket, rawAnswer(answer)))
   })
 
   return {
@@ -220,18 +232,20 @@ function repeats(rawHeaders: readonly string[], name: string): boolean {
   return seen > 1
 }
 
+const versionOf = (request: IncomingMessage) => (request.httpVersion === '1.0' ? '1.0' : '1.1')
+
 function headOf(request: IncomingMessage, peer: Peer): RequestHead {
   return {
     method: request.method ?? '',
     path: request.url ?? '',
     headers: request.headers,
-    version: request.httpVersion === '1.0' ? '1.0' : '1.1',
+    version: versionOf(request),
     peerAddress: peer.address,
   }
 }
 
 /** The parser knows a fixed list of methods; any other token is a method too and gets the route's own answer. */
-function answerMalformed(error: ClientError, peer: Peer, options: HttpFrontOptions): HttpAnswer {
+async function answerMalformed(error: ClientError, peer: Peer, options: HttpFrontOptions): Promise<HttpAnswer> {
   if (error.code === 'HPE_HEADER_OVERFLOW') return emptyAnswer(431)
   if (error.code !== 'HPE_INVALID_METHOD') return emptyAnswer(400)
   const line = /^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}) (\/[!-~]*) HTTP\/1\.1\r\n/.exec(
@@ -239,7 +253,8 @@ function answerMalformed(error: ClientError, peer: Peer, options: HttpFrontOptio
   )
   const [, method, path] = line ?? []
   if (method === undefined || path === undefined) return emptyAnswer(400)
-  const answer = options.routes.answerRoute({ method, path, headers: {}, version: '1.1', peerAddress: peer.address })
+  const head: RequestHead = { method, path, headers: {}, version: '1.1', peerAddress: peer.address }
+  const answer = await options.routes.answerRoute(head)
   options.observe(path, answer.status, 0)
   return answer
 }

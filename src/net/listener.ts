@@ -79,7 +79,6 @@ class SharedPort implements Listener {
     this.#clock = options.clock ?? systemClock
     this.#table = createConnectionTable(options.maxConnections, options.maxConnectionsPerAddress)
     this.#server = this.#createServer()
-    this.#server.on('error', error => options.log.error('Failed to accept connection', { error: osErrorText(error) }))
   }
 
   #createServer(): Server {
@@ -122,6 +121,9 @@ class SharedPort implements Listener {
     this.#server.once('error', failed)
     this.#server.listen(fd === undefined ? { host, port } : { fd }, () => {
       this.#server.off('error', failed)
+      this.#server.on('error', error =>
+        this.#options.log.error('Failed to accept connection', { error: osErrorText(error) }),
+      )
       resolve(this.#server.address() as AddressInfo)
     })
     return promise
