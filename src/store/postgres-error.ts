@@ -14,6 +14,10 @@ export function sqlState(error: unknown): string | null {
 export const isConnectionError = (error: unknown): boolean =>
   error instanceof Bun.SQL.PostgresError && (sqlState(error) === null || /^(08|57P)/.test(sqlState(error) ?? ''))
 
+/** Whether a connection that was open turned out to be dead: the pool has others, or makes a new one. */
+export const isDeadConnection = (error: unknown): boolean =>
+  isConnectionError(error) && (error as { code?: string }).code !== 'ERR_POSTGRES_CONNECTION_REFUSED'
+
 /** What a statement threw, in the store's own terms. Errors that are not the database's stay as they are. */
 export function toStoreError(error: unknown): unknown {
   if (error instanceof StoreFailure || error instanceof StoreConflict) return error

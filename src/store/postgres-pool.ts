@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { ReservedSQL, SQL } from 'bun'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
-import { isConnectionError, toStoreError } from './postgres-error.ts'
+import { isDeadConnection, toStoreError } from './postgres-error.ts'
 import { StoreFailure } from './store.ts'
 import { withinTime } from './transaction-time.ts'
 import type { PostgresTarget } from './url.ts'
@@ -29,19 +29,24 @@ export class PostgresPool {
     this.#sql = new Bun.SQL(options(target))
   }
 
-  /** One statement on any connection. Reading statements are tried again once when the connection turns out to be dead. */
-  readonly read: Runner = async <Row>(text: string, values: readonly PostgresValue[] = []) => {
-    const began = this.#clock.monotonicMs()
-    try {
-      return await this.#ask<Row>(text, values)
-    } catch (error) {
-      const left = LIMITS.storeCallMs - (this.#clock.monotonicMs() - began)
-      if (left < LIMITS.storeCallMs / 2 || !isConnectionError(error)) throw toStoreError(error)
-    }
-    try {
-      return await this.#ask<Row>(text, values)
-    } catch (error) {
-      throw toStoreError(error)
+  /** One reading statement on any connection; tried again while the connections of the pool turn out to be dead. */
+  readonly read: Runner = <Row>(text: string, values: readonly PostgresValue[] = []) =>
+    this.untilAlive(() => this.#ask<Row>(text, values))
+
+  /**
+   * Repeats `work` on the next connection while it fails because its connection died: after a failover all of them
+   * are dead. Only for what may be done twice. Throws store errors.
+   */
+  async untilAlive<T>(work: () => Promise<T>): Promise<T> {
+    const retriesEndMs = this.#clock.monotonicMs() + LIMITS.storeCallMs / 2
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work()
+      } catch (error) {
+        const cause = error instanceof StoreFailure ? error.cause : error
+        const over = attempt > LIMITS.storePoolMost || this.#clock.monotonicMs() >= retriesEndMs
+        if (over || !isDeadConnection(cause)) throw toStoreError(error)
+      }
     }
   }
 

@@ -155,25 +155,21 @@ class PostgresStore extends PostgresReads implements Store {
     }
   }
 
-  /** A connection inside a transaction that holds the writer lock; a dead connection is replaced once. */
-  async #open() {
-    for (let attempt = 0; ; attempt++) {
+  /** A connection inside a transaction that holds the writer lock. */
+  #open() {
+    return this.#pool.untilAlive(async () => {
       const connection = await this.#pool.reserve()
       const run = this.#pool.runnerOn(connection)
-      const abandon = async () => {
-        await run('ROLLBACK').then(
-          () => connection.release(),
-          () => connection.close({ timeout: 0 }),
-        )
-      }
+      const release = () => connection.release()
+      const discard = () => connection.close({ timeout: 0 })
       try {
         await run(`BEGIN; SELECT pg_advisory_xact_lock(${WRITER_LOCK})`)
-        return { run, abandon, release: () => connection.release() }
+        return { run, release, abandon: () => run('ROLLBACK').then(release, discard) }
       } catch (error) {
-        await connection.close({ timeout: 0 })
-        if (attempt > 0 || !(error instanceof StoreFailure) || !isConnectionError(error.cause)) throw error
+        await discard()
+        throw error
       }
-    }
+    })
   }
 
   async reapSshSessions(nowMs: number): Promise<number> {
