@@ -8,9 +8,10 @@ const exit = (code: number): never => process.exit(code)
 /** Resolves when the text has left, or cannot: a reader that is gone is no error of ours. */
 const write = (stream: NodeJS.WriteStream, text: string): Promise<void> =>
   new Promise(resolve => {
-    stream.once('error', () => resolve())
     stream.write(text, () => resolve())
   })
+
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 const io: CommandIo = {
   out: text => write(process.stdout, text),
