@@ -1,4 +1,5 @@
 import { Secret } from '../base/secret.ts'
+import { openPostgres } from './postgres.ts'
 import { createSqliteStore } from './sqlite.ts'
 import { openSqliteFile, openSqliteMemory, type StoreDeps } from './sqlite-connection.ts'
 import type { Store } from './store.ts'
@@ -15,9 +16,7 @@ export async function openStore(url: Secret | string, deps: StoreDeps): Promise<
       return createSqliteStore(openSqliteMemory(deps), deps.clock)
     case 'file':
       return createSqliteStore(await openSqliteFile(target, deps), deps.clock)
-    case 'postgres': {
-      const { openPostgres } = await import('./postgres.ts')
+    case 'postgres':
       return await openPostgres(target, deps)
-    }
   }
 }

@@ -7,6 +7,7 @@ import {
   refuseMigrations,
   refuseOwnSchema,
 } from './migrations.ts'
+import { ORPHANS } from './orphans.ts'
 import type { Runner } from './postgres-pool.ts'
 
 /** The number of the lock that every writer of a shared database takes: one transaction at a time, as on SQLite. */
@@ -150,16 +151,9 @@ async function apply(run: Runner, migration: Migration): Promise<void> {
   )
 }
 
-const GONE = (id: string) => `NOT EXISTS (SELECT 1 FROM objects AS s WHERE s.object_type = 'sandbox' AND s.id = ${id})`
-
 /** Removes settings, revisions and drafts of sandboxes that are gone (W8). Returns how many rows went. */
 export async function sweepPostgresOrphans(run: Runner): Promise<number> {
   let removed = 0
-  for (const [table, where] of [
-    ['objects', `object_type = 'sandbox_settings' AND id LIKE 'settings:%' AND ${GONE('substr(objects.id, 10)')}`],
-    ['sandbox_policies', `sandbox_id <> '__global__' AND ${GONE('sandbox_policies.sandbox_id')}`],
-    ['draft_policy_chunks', GONE('draft_policy_chunks.sandbox_id')],
-  ])
-    removed += (await run(`WITH gone AS (DELETE FROM ${table} WHERE ${where} RETURNING 1) SELECT * FROM gone`)).length
+  for (const [table, where] of ORPHANS) removed += (await run(`DELETE FROM ${table} WHERE ${where} RETURNING 1`)).length
   return removed
 }

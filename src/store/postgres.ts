@@ -8,9 +8,10 @@ import { PostgresPool, type Runner } from './postgres-pool.ts'
 import { PostgresReads } from './postgres-reads.ts'
 import { migratePostgres, sweepPostgresOrphans, WRITER_LOCK } from './postgres-schema.ts'
 import { PostgresTransaction } from './postgres-writes.ts'
+import { reapSpentSessions } from './reap.ts'
 import type { StoreDeps } from './sqlite-connection.ts'
-import { isSpent, readSession } from './ssh-session.ts'
-import { type Store, type StoredObject, StoreFailure, type StoreTransaction } from './store.ts'
+import { readSession } from './ssh-session.ts'
+import { type Store, StoreFailure, type StoreTransaction } from './store.ts'
 import { withinTime } from './transaction-time.ts'
 import type { PostgresTarget } from './url.ts'
 import { createWriterQueue, type WriterQueue } from './writer-queue.ts'
@@ -172,24 +173,15 @@ class PostgresStore extends PostgresReads implements Store {
     })
   }
 
-  async reapSshSessions(nowMs: number): Promise<number> {
-    let removed = 0
-    let spent: StoredObject[] = []
-    const flush = async () => {
-      const batch = spent
-      spent = []
-      if (batch.length === 0) return
-      await this.#begin(async run => {
+  reapSshSessions(nowMs: number): Promise<number> {
+    return reapSpentSessions(this, nowMs, batch =>
+      this.#begin(async run => {
         const tx = new PostgresTransaction(run, () => this.#clock.nowMs())
+        let removed = 0
         for (const session of batch) if (await tx.deleteSame(session)) removed++
-      })
-    }
-    for await (const session of this.scan('ssh_session')) {
-      if (isSpent(session.payload, nowMs)) spent.push(session)
-      if (spent.length >= LIMITS.storeScanRows) await flush()
-    }
-    await flush()
-    return removed
+        return removed
+      }),
+    )
   }
 
   async ping(): Promise<void> {

@@ -1,14 +1,6 @@
 import type { Database } from 'bun:sqlite'
+import { ORPHANS } from './orphans.ts'
 import { readSession } from './ssh-session.ts'
-
-const GONE = (id: string) => `NOT EXISTS (SELECT 1 FROM objects AS s WHERE s.object_type = 'sandbox' AND s.id = ${id})`
-
-/** Rows of one kind whose sandbox is gone, as table and condition. */
-const ORPHANS: readonly (readonly [table: string, where: string])[] = [
-  ['objects', `object_type = 'sandbox_settings' AND id LIKE 'settings:%' AND ${GONE('substr(objects.id, 10)')}`],
-  ['sandbox_policies', `sandbox_id <> '__global__' AND ${GONE('sandbox_policies.sandbox_id')}`],
-  ['draft_policy_chunks', GONE('draft_policy_chunks.sandbox_id')],
-]
 
 /**
  * Removes what the reference leaves behind when a sandbox goes: its settings would keep a new sandbox of the same

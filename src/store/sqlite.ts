@@ -1,12 +1,12 @@
 import type { Database } from 'bun:sqlite'
 import { type Clock, sleep } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
+import { reapSpentSessions } from './reap.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { isBusy, toStoreError } from './sqlite-error.ts'
 import { type Guard, prepareReads, type ReadStatements, SqliteReads, Statements } from './sqlite-reads.ts'
 import { prepareWrites, SqliteTransaction, type WriteStatements } from './sqlite-writes.ts'
-import { isSpent } from './ssh-session.ts'
-import { type Store, type StoredObject, StoreFailure, type StoreTransaction } from './store.ts'
+import { type Store, StoreFailure, type StoreTransaction } from './store.ts'
 import { withinTime } from './transaction-time.ts'
 import { createWriterQueue, type WriterQueue } from './writer-queue.ts'
 
@@ -103,23 +103,14 @@ class SqliteStore extends SqliteReads implements Store {
     }
   }
 
-  async reapSshSessions(nowMs: number): Promise<number> {
-    let removed = 0
-    let spent: StoredObject[] = []
-    const flush = async () => {
-      const batch = spent
-      spent = []
-      if (batch.length === 0) return
-      await this.#write(async tx => {
+  reapSshSessions(nowMs: number): Promise<number> {
+    return reapSpentSessions(this, nowMs, batch =>
+      this.#write(async tx => {
+        let removed = 0
         for (const session of batch) if (await tx.deleteSame(session)) removed++
-      })
-    }
-    for await (const session of this.scan('ssh_session')) {
-      if (isSpent(session.payload, nowMs)) spent.push(session)
-      if (spent.length >= LIMITS.storeScanRows) await flush()
-    }
-    await flush()
-    return removed
+        return removed
+      }),
+    )
   }
 
   async ping(): Promise<void> {

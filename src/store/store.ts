@@ -179,7 +179,8 @@ export interface StoreTransaction extends StoreReads {
 export interface Store extends StoreReads {
   /**
    * Runs `work` in one transaction and commits when it resolves; rolls back when it throws. One RPC, one transaction
-   * (W3). `work` must not wait for anything but the store.
+   * (W3). `work` reads and writes through `tx` only and waits for nothing else: it keeps all other writers out, and a
+   * database in memory its readers too. After `storeTransactionMs` it is rolled back.
    */
   transaction<T>(work: (tx: StoreTransaction) => Promise<T>): Promise<T>
   /** SSH sessions that are revoked or past their expiry; all of them, in batches (W7). Returns how many went. */
