@@ -13,7 +13,7 @@ export function storeError(what: string, error: unknown): unknown {
   if (error instanceof StoreFailure)
     return error.kind === 'unavailable'
       ? new GatewayError('UNAVAILABLE', UNAVAILABLE, { cause: error })
-      : new GatewayError('INTERNAL', `${what} failed: the database is damaged`, { cause: error })
+      : new GatewayError('INTERNAL', `${what} failed: the database is ${error.kind}`, { cause: error })
   if (error instanceof WireError)
     return new GatewayError('INTERNAL', `${what} failed: the stored record is damaged (${errorText(error)})`, {
       cause: error,

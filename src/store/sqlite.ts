@@ -84,7 +84,7 @@ class SqliteStore extends SqliteReads implements Store {
   async #write<T>(work: (tx: SqliteTransaction) => Promise<T>): Promise<T> {
     const { connection, clock, inside, writes, turn } = this.#parts
     const leave = await this.#queue.enter()
-    const state: Running = { db: connection.writer, over: false, failed: null }
+    const state: Running = { writer: connection.writer, readOnly: connection.readOnly, over: false, failed: null }
     try {
       await patiently(clock, () => connection.writer.run(connection.readOnly ? 'BEGIN' : 'BEGIN IMMEDIATE'))
       const endTurn = turn.begin()
@@ -163,7 +163,8 @@ function readGuard(turn: Turn, clock: Clock): Guard {
 
 /** One transaction: after a failure of the database nothing of it may be kept, whatever the caller goes on to do. */
 interface Running {
-  readonly db: Database
+  readonly writer: Database
+  readonly readOnly: boolean
   over: boolean
   failed: StoreFailure | null
 }
@@ -174,12 +175,13 @@ function insideGuard(state: Running): Guard {
     if (state.failed) throw state.failed
     try {
       // Some failures (disk full, I/O) end SQLite's transaction by themselves; going on would commit piecemeal.
-      if (!state.db.inTransaction) throw new StoreFailure('unavailable', 'the database gave up the transaction')
+      if (!state.writer.inTransaction) throw new StoreFailure('unavailable', 'the database gave up the transaction')
       return work()
     } catch (error) {
       const mapped = toStoreError(error)
-      if (mapped instanceof StoreFailure) state.failed = mapped
-      throw mapped
+      if (!(mapped instanceof StoreFailure)) throw mapped
+      state.failed = state.readOnly ? new StoreFailure('read-only', mapped.message, { cause: error }) : mapped
+      throw state.failed
     }
   }
 }
@@ -188,7 +190,7 @@ function commit(state: Running): void {
   state.over = true
   if (state.failed) throw state.failed
   try {
-    state.db.run('COMMIT')
+    state.writer.run('COMMIT')
   } catch (error) {
     throw toStoreError(error)
   }

@@ -95,10 +95,10 @@ export class StoreConflict extends Error {
   }
 }
 
-/** The database could not answer. `kind`: it is away or full or locked, or what it holds is damaged. The text never leaves the log (W14). */
+/** The database could not answer. `kind`: it is away or full or locked, what it holds is damaged, or it was opened for reading only (`mode=ro`). The text never leaves the log (W14). */
 export class StoreFailure extends Error {
   override readonly name = 'StoreFailure'
-  readonly kind: 'unavailable' | 'damaged'
+  readonly kind: 'unavailable' | 'damaged' | 'read-only'
 
   constructor(kind: StoreFailure['kind'], message: string, options?: { cause?: unknown }) {
     super(message, options)
