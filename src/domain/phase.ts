@@ -81,11 +81,11 @@ export interface Surroundings {
 
 /**
  * The record after a driver said `observed` about its sandbox (spec/sandbox.md §8, §9, §14). Name and spec are the
- * gateway's own and stay (W6). A word without status says nothing about a sandbox that is still being made
- * (spec/drivers.md §2).
+ * gateway's own and stay (W6). A word without status says nothing about a sandbox that is still being made or on its
+ * way out (spec/drivers.md §2).
  */
 export function observe(before: Sandbox, observed: ComputeDriverSandboxStatus | null, around: Surroundings): Observed {
-  if (!observed && before.phase === PROVISIONING) return { sandbox: before, changed: false }
+  if (!observed && saysNothing(before.phase, around)) return { sandbox: before, changed: false }
   const status = observed ? publicStatus(observed, before.spec?.gpu === true) : null
   const derived = derivePhase(
     status && observed ? { conditions: status.conditions, deleting: observed.deleting } : null,
@@ -95,6 +95,10 @@ export function observe(before: Sandbox, observed: ComputeDriverSandboxStatus | 
   const after = around.isConnected && (derived === PROVISIONING || derived === UNKNOWN) ? connected(plain) : plain
   return { sandbox: after, changed: !isSame(before, after) }
 }
+
+/** Whether a word without status leaves a record as it is: what is being made or deleted goes on being so. */
+const saysNothing = (phase: number, { isConnected }: Surroundings): boolean =>
+  phase === PROVISIONING || (phase === DELETING && !isConnected)
 
 const isSame = (a: Sandbox, b: Sandbox): boolean => {
   const { encode } = codec('openshell.v1.Sandbox')

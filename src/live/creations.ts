@@ -1,42 +1,50 @@
 /** A create whose driver call is under way. */
 export interface Creation {
-  /** Its sandbox was deleted meanwhile: what the driver makes must go again (W42). */
-  readonly isCancelled: boolean
+  /**
+   * Says that the driver's work is done. True = the sandbox was deleted meanwhile, and what the driver made must go
+   * again (W42); from here on it can no longer be cancelled.
+   */
+  settle(): boolean
 }
 
 /** Creates that go on whether or not their client waits (W41). */
 export interface Creations {
   /** Runs `work` to its end under the id. */
   run<T>(id: string, work: (creation: Creation) => Promise<T>): Promise<T>
-  has(id: string): boolean
-  /** Marks a running create as unwanted; whether there was one. */
+  /** Marks a running create as unwanted; whether there was one that will clean up after itself. */
   cancel(id: string): boolean
   /** Resolves once no create is under way. */
   idle(): Promise<void>
 }
 
 export function createCreations(): Creations {
-  const running = new Map<string, { isCancelled: boolean; over: Promise<unknown> }>()
+  const running = new Map<string, { isCancelled: boolean }>()
+  const unfinished = new Set<Promise<unknown>>()
   return {
     async run(id, work) {
-      const creation = { isCancelled: false, over: Promise.resolve() as Promise<unknown> }
-      running.set(id, creation)
-      const made = work(creation)
-      creation.over = made.catch(() => {})
+      const mine = { isCancelled: false }
+      running.set(id, mine)
+      const settle = () => {
+        running.delete(id)
+        return mine.isCancelled
+      }
+      const made = work({ settle })
+      const over = made.catch(() => {})
+      unfinished.add(over)
       try {
         return await made
       } finally {
-        running.delete(id)
+        settle()
+        unfinished.delete(over)
       }
     },
-    has: id => running.has(id),
     cancel(id) {
       const creation = running.get(id)
       if (creation) creation.isCancelled = true
       return creation !== undefined
     },
     async idle() {
-      while (running.size > 0) await Promise.all([...running.values()].map(creation => creation.over))
+      while (unfinished.size > 0) await Promise.all(unfinished)
     },
   }
 }

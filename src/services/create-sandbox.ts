@@ -185,7 +185,7 @@ function createFinish(deps: SandboxesDeps): (made: Draft, creation: Creation) =>
       if (!(await survives(made, error))) throw createError(error)
       log.warn('driver answered an error for a sandbox that it made', { sandbox: made.id, cause: errorText(error) })
     }
-    if (creation.isCancelled) return await undo(made)
+    if (creation.settle()) return await undo(made)
     log.info('CreateSandbox request completed successfully', { sandbox_id: made.id, sandbox_name: made.name })
     const reserved = made.sandbox.spec ? reservedNames(made.sandbox.spec) : []
     if (reserved.length > 0)

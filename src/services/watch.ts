@@ -41,6 +41,7 @@ export function createWatchService(deps: WatchDeps): Handlers {
     async WatchSandbox(request, out, context) {
       if (request.id === '') throw new GatewayError('INVALID_ARGUMENT', SANDBOX_TEXTS.idRequired)
       const leave = places.take(context)
+      out.open()
       const subscription = deps.bus.subscribe(request.id)
       try {
         await new Watch(deps, request, out, subscription, context.signal).run()
