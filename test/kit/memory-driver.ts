@@ -76,7 +76,10 @@ export function createMemoryDriver(): MemoryDriver {
     },
     watch(given) {
       consumer = given
-      return { close: () => void (consumer = null) }
+      const close = () => {
+        consumer = null
+      }
+      return { close }
     },
     async emit(event) {
       await consumer?.onEvent(eventCodec.decode(eventCodec.encode(event)))

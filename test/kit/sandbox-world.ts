@@ -220,13 +220,19 @@ function openWatch(
     out,
     context(log, { ...options, signal: abort.signal }),
   ).then(
-    () => void (end = 'OK'),
-    error => void (end = told(error)),
+    () => {
+      end = 'OK'
+    },
+    error => {
+      end = told(error)
+    },
   )
   return {
     events,
     end: () => end,
-    pause: () => void (gate ??= Promise.withResolvers()),
+    pause() {
+      gate ??= Promise.withResolvers()
+    },
     resume() {
       gate?.resolve()
       gate = null
