@@ -3,6 +3,7 @@ import { type ErrorKind, GatewayError, StartError } from '../base/errors.ts'
 import type { OidcConfig, SandboxSecretConfig } from '../config/config.ts'
 import type { Logger } from '../observe/log.ts'
 import { isRefusal, type TokenPolicy, type TokenRefusal, verifyToken } from './bearer.ts'
+import { cautionsOf } from './cautions.ts'
 import { type ClaimPath, parseClaimPath } from './claims.ts'
 import { bearerOf, type Credentials, secretOf } from './credentials.ts'
 import { type AccessPolicy, type DenyReason, decideProof, decideUser, type Presented } from './decide.ts'
@@ -86,7 +87,14 @@ const CERTIFICATE: SandboxPrincipal = Object.freeze({ kind: 'sandbox', proof: 'c
 /** Builds the authenticator. Throws `StartError` (exit 2) for claim paths and algorithms that cannot work. */
 export function createAuthenticator(config: AuthenticatorConfig, deps: AuthenticatorDeps): Authenticator {
   const secrets = createSandboxSecrets(config.sandboxSecret, deps)
-  return config.oidc === null ? openToAll(secrets) : askForProof(config, config.oidc, secrets, deps)
+  const made = config.oidc === null ? openToAll(secrets) : askForProof(config, config.oidc, secrets, deps)
+  return {
+    ...made,
+    start() {
+      for (const caution of cautionsOf(config)) deps.log.warn(caution)
+      return made.start()
+    },
+  }
 }
 
 /** OIDC off: the secret is not checked anywhere and `authorization` is ignored (spec/auth.md §1.1). */

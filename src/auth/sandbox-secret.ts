@@ -131,7 +131,8 @@ function createIndex(master: Secret, { clock, log, sandboxIds }: SandboxSecretDe
   const schedule = (): Promise<void> => {
     next ??= (async () => {
       await running.catch(() => {})
-      await sleep(clock, Math.max(0, startedMs + LIMITS.secretRelistMs - clock.monotonicMs()))
+      const waitMs = startedMs + LIMITS.secretRelistMs - clock.monotonicMs()
+      if (waitMs > 0) await sleep(clock, waitMs)
       startedMs = clock.monotonicMs()
       next = null
       running = list()

@@ -4,6 +4,8 @@ import type { Clock, Timer } from '../../src/base/clock.ts'
 export interface FakeClock extends Clock {
   /** Moves both clocks and runs what falls due, in order of its time; timers set meanwhile too. */
   advance(ms: number): void
+  /** Moves on to the timer that is due first and runs it alone; false when there is none. */
+  runNext(): boolean
   /** Moves the wall clock alone, as an administrator or a virtual machine does (T-01). */
   jumpWall(ms: number): void
   /** Timers that have neither run nor been cancelled. */
@@ -18,8 +20,16 @@ export function createFakeClock(nowMs: number = Date.UTC(2026, 0, 1)): FakeClock
 
   const nextDue = (limitMs: number) => {
     let found: [Timer, { dueMs: number; fn: () => void }] | undefined
-    for (const entry of timers) if (entry[1].dueMs <= limitMs && (!found || entry[1].dueMs < found[1].dueMs)) found = entry
+    for (const entry of timers)
+      if (entry[1].dueMs <= limitMs && (!found || entry[1].dueMs < found[1].dueMs)) found = entry
     return found
+  }
+
+  const run = ([timer, { dueMs, fn }]: [Timer, { dueMs: number; fn: () => void }]) => {
+    timers.delete(timer)
+    wallMs += Math.max(0, dueMs - monotonicMs)
+    monotonicMs = Math.max(monotonicMs, dueMs)
+    fn()
   }
 
   return {
@@ -32,15 +42,14 @@ export function createFakeClock(nowMs: number = Date.UTC(2026, 0, 1)): FakeClock
     },
     advance(ms) {
       const endMs = monotonicMs + ms
-      for (let due = nextDue(endMs); due; due = nextDue(endMs)) {
-        const [timer, { dueMs, fn }] = due
-        timers.delete(timer)
-        wallMs += Math.max(0, dueMs - monotonicMs)
-        monotonicMs = Math.max(monotonicMs, dueMs)
-        fn()
-      }
+      for (let due = nextDue(endMs); due; due = nextDue(endMs)) run(due)
       wallMs += endMs - monotonicMs
       monotonicMs = endMs
+    },
+    runNext() {
+      const due = nextDue(Number.POSITIVE_INFINITY)
+      if (due) run(due)
+      return due !== undefined
     },
     jumpWall(ms) {
       wallMs += ms
