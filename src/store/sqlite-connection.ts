@@ -1,5 +1,5 @@
 import { constants, Database, SQLiteError } from 'bun:sqlite'
-import { statSync } from 'node:fs'
+import { statSync, unlinkSync } from 'node:fs'
 import { type Clock, sleep } from '../base/clock.ts'
 import { errorText, StartError } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
@@ -67,6 +67,8 @@ export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps):
     }
   } catch (error) {
     for (const database of opened.reverse()) database.close()
+    // A start that failed leaves no empty file behind that was not there before.
+    if (isNew && statSync(path, { throwIfNoEntry: false })?.size === 0) unlinkSync(path)
     lock.release()
     throw toStartError(error, path)
   }

@@ -122,6 +122,7 @@ describe('place and access of the file', () => {
 
   test('an unknown vfs is refused, a known one works', async () => {
     expect(await refusal(`sqlite:${path}?vfs=nope`)).toContain('no such vfs: nope')
+    expect(readdirSync(directory)).toEqual([])
     await (await open(`sqlite:${path}?vfs=unix`)).close()
   })
 
