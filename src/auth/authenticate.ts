@@ -8,13 +8,13 @@ import { type ClaimPath, parseClaimPath } from './claims.ts'
 import { bearerOf, type Credentials, secretOf } from './credentials.ts'
 import { type AccessPolicy, type DenyReason, decideProof, decideUser, type Presented } from './decide.ts'
 import { createIssuerClient, type Fetch, IssuerError } from './discovery.ts'
-import { createFailureThrottle, type GuessingPeer } from './failure-throttle.ts'
+import { createFailureThrottle, type FailureThrottle, type GuessingPeer } from './failure-throttle.ts'
 import { createKeyCache, type FetchOutcome, type KeyCache } from './keys.ts'
 import type { MethodRow } from './methods.ts'
 import { ANONYMOUS, type Principal, type SandboxPrincipal, type User } from './principal.ts'
 import { createSandboxSecrets, type SandboxSecrets, type SecretVerdict } from './sandbox-secret.ts'
 import { AUTH_TEXTS, TOKEN_TEXTS, type TokenReason } from './texts.ts'
-import { createTokenCache } from './token-cache.ts'
+import { createTokenCache, type TokenCache } from './token-cache.ts'
 
 /** Why a call is refused; a closed set, fit for a metric label. */
 export type RefusalReason = DenyReason | TokenReason | 'keys-unavailable' | 'too-many-failures'
@@ -84,17 +84,11 @@ export interface AuthenticatorDeps {
 
 const CERTIFICATE: SandboxPrincipal = Object.freeze({ kind: 'sandbox', proof: 'certificate', sandboxId: null })
 
-/** Builds the authenticator. Throws `StartError` (exit 2) for claim paths and algorithms that cannot work. */
+/** Builds the authenticator and warns of generous settings. Throws `StartError` (exit 2) for a claim path that leads nowhere. */
 export function createAuthenticator(config: AuthenticatorConfig, deps: AuthenticatorDeps): Authenticator {
   const secrets = createSandboxSecrets(config.sandboxSecret, deps)
-  const made = config.oidc === null ? openToAll(secrets) : askForProof(config, config.oidc, secrets, deps)
-  return {
-    ...made,
-    start() {
-      for (const caution of cautionsOf(config)) deps.log.warn(caution)
-      return made.start()
-    },
-  }
+  for (const caution of cautionsOf(config)) deps.log.warn(caution)
+  return config.oidc === null ? openToAll(secrets) : new ProofAuthenticator(config, config.oidc, secrets, deps)
 }
 
 /** OIDC off: the secret is not checked anywhere and `authorization` is ignored (spec/auth.md §1.1). */
@@ -107,122 +101,140 @@ const openToAll = (secrets: SandboxSecrets): Authenticator => ({
   close: () => {},
 })
 
-function askForProof(
-  config: AuthenticatorConfig,
-  oidc: OidcConfig,
-  secrets: SandboxSecrets,
-  deps: AuthenticatorDeps,
-): Authenticator {
-  const tokenPolicy = tokenPolicyOf(oidc)
-  const access: AccessPolicy = {
-    adminRole: oidc.adminRole,
-    userRole: oidc.userRole,
-    scopesEnabled: tokenPolicy.scopesPath !== null,
-    clientCaConfigured: config.clientCaConfigured,
-    allowUnauthenticatedSupervisors: config.sandboxSecret.allowUnauthenticatedSupervisors,
-  }
-  const cache = createTokenCache(deps.clock, oidc.leewaySecs)
-  const keys = openKeys(oidc, tokenPolicy, deps, cache.clear)
-  const throttle = createFailureThrottle(deps.clock, deps.onAbuse)
+/** What the parts of one call's credentials are, once the secret is checked. */
+interface Attempt {
+  readonly row: MethodRow
+  readonly presented: Credentials
+  readonly secret: Presented['secret']
+  readonly proven: SecretVerdict
+}
 
-  const refusal = (
+/** OIDC on: the decision flow of spec/auth.md §4. */
+class ProofAuthenticator implements Authenticator {
+  readonly secrets: SandboxSecrets
+  readonly #deps: AuthenticatorDeps
+  readonly #tokenPolicy: TokenPolicy
+  readonly #access: AccessPolicy
+  readonly #cache: TokenCache
+  readonly #keys: KeyCache
+  readonly #throttle: FailureThrottle
+
+  constructor(config: AuthenticatorConfig, oidc: OidcConfig, secrets: SandboxSecrets, deps: AuthenticatorDeps) {
+    this.secrets = secrets
+    this.#deps = deps
+    this.#tokenPolicy = tokenPolicyOf(oidc)
+    this.#access = {
+      adminRole: oidc.adminRole,
+      userRole: oidc.userRole,
+      scopesEnabled: this.#tokenPolicy.scopesPath !== null,
+      clientCaConfigured: config.clientCaConfigured,
+      allowUnauthenticatedSupervisors: config.sandboxSecret.allowUnauthenticatedSupervisors,
+    }
+    this.#cache = createTokenCache(deps.clock, oidc.leewaySecs)
+    this.#keys = openKeys(oidc, this.#tokenPolicy, deps, this.#cache.clear)
+    this.#throttle = createFailureThrottle(deps.clock, deps.onAbuse)
+  }
+
+  authenticate(row: MethodRow, presented: Credentials): Principal | Promise<Principal> {
+    if (row.class === 'unauthenticated') return ANONYMOUS
+    const secret = row.class === 'bearer' ? undefined : secretOf(presented.sandboxSecret)
+    if (secret === undefined) return this.#decide({ row, presented, secret: 'absent', proven: null })
+    const verdict = this.secrets.check(secret, !this.#throttle.isOverBudget(presented.peer.address))
+    if (verdict instanceof Promise) return verdict.then(proven => this.#withSecret(row, presented, proven))
+    return this.#withSecret(row, presented, verdict)
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#keys.start()
+    } catch (error) {
+      this.#keys.close()
+      throw error instanceof IssuerError ? new StartError(error.message, 1, { cause: error }) : error
+    }
+  }
+
+  async reload(): Promise<void> {
+    this.#cache.clear()
+    await this.#keys.refresh()
+  }
+
+  readiness(): AuthReadiness {
+    const { isUsable, ageMs, problem, failures } = this.#keys.state()
+    const status = !isUsable ? 'unavailable' : failures > 0 ? 'stale' : 'ok'
+    return { status, keysAgeMs: ageMs, ...(problem === null ? {} : { reason: problem }) }
+  }
+
+  close(): void {
+    this.#keys.close()
+  }
+
+  #withSecret(row: MethodRow, presented: Credentials, proven: SecretVerdict): Principal | Promise<Principal> {
+    if (proven === null) return this.#afterWrongSecret({ row, presented, secret: 'wrong', proven })
+    return this.#decide({ row, presented, secret: 'right', proven })
+  }
+
+  /** A wrong secret is counted; the refusal that follows is held back once the address is over its budget. */
+  async #afterWrongSecret(attempt: Attempt): Promise<Principal> {
+    const isOver = this.#throttle.recordFailure(attempt.presented.peer)
+    try {
+      return await this.#decide(attempt)
+    } catch (error) {
+      if (!isOver) throw error
+      await this.#throttle.holdBack()
+      throw this.#refusal('RESOURCE_EXHAUSTED', AUTH_TEXTS.tooManyFailures, 'too-many-failures')
+    }
+  }
+
+  #decide({ row, presented, secret, proven }: Attempt): Principal | Promise<Principal> {
+    const bearer = bearerOf(presented.authorization)
+    const certificate = presented.peer.certificateFingerprint !== null
+    const proof = decideProof(row, { secret, bearer: bearer !== 'absent', certificate }, this.#access)
+    if (proof.verdict === 'deny') throw this.#refusal(proof.kind, proof.text, proof.reason)
+    if (proof.verdict === 'allow')
+      return proof.as === 'secret' ? proven! : proof.as === 'certificate' ? CERTIFICATE : ANONYMOUS
+    if (typeof bearer === 'string') throw this.#refusal('UNAUTHENTICATED', TOKEN_TEXTS.repeated, 'repeated')
+    const user = this.#userOf(bearer.token)
+    return user instanceof Promise ? user.then(verified => this.#authorize(row, verified)) : this.#authorize(row, user)
+  }
+
+  /** The bearer of a token, verified now or a moment ago. */
+  #userOf(token: string): User | Promise<User> {
+    const key = this.#cache.keyOf(token)
+    const known = this.#cache.get(key)
+    this.#deps.onTokenCache?.(known !== undefined)
+    return known ?? this.#verify(token, key)
+  }
+
+  async #verify(token: string, key: string): Promise<User> {
+    const generation = this.#cache.generation
+    const verdict = await verifyToken(token, this.#keys, this.#tokenPolicy, this.#deps.clock.nowMs())
+    if (isRefusal(verdict)) throw this.#tokenRefusal(verdict)
+    if (generation === this.#cache.generation) this.#cache.set(key, verdict)
+    return verdict
+  }
+
+  #authorize(row: MethodRow, user: User): Principal {
+    const verdict = decideUser(row, user, this.#access)
+    if (verdict.verdict === 'allow') return user
+    throw this.#refusal(verdict.kind, verdict.text, verdict.reason, user)
+  }
+
+  #tokenRefusal({ refused, detail }: TokenRefusal): AccessRefusal {
+    if (refused !== 'keys-unavailable')
+      return this.#refusal('UNAUTHENTICATED', TOKEN_TEXTS[refused], refused, null, detail)
+    const problem = this.#keys.state().problem ?? detail
+    return this.#refusal('UNAVAILABLE', AUTH_TEXTS.keysUnavailable, refused, null, problem)
+  }
+
+  #refusal(
     kind: ErrorKind,
     text: string,
     reason: RefusalReason,
     principal: Principal | null = null,
     detail?: string,
-  ) => {
-    deps.onRefusal?.(reason)
+  ): AccessRefusal {
+    this.#deps.onRefusal?.(reason)
     return new AccessRefusal(kind, text, reason, principal, detail)
-  }
-
-  /** The bearer of a token, verified now or a moment ago. */
-  const userOf = (token: string): User | Promise<User> => {
-    const key = cache.keyOf(token)
-    const known = cache.get(key)
-    deps.onTokenCache?.(known !== undefined)
-    if (known) return known
-    const generation = cache.generation
-    return verifyToken(token, keys, tokenPolicy, deps.clock.nowMs()).then(verdict => {
-      if (isRefusal(verdict)) throw tokenRefusal(verdict)
-      if (generation === cache.generation) cache.set(key, verdict)
-      return verdict
-    })
-  }
-
-  const tokenRefusal = ({ refused, detail }: TokenRefusal): AccessRefusal =>
-    refused === 'keys-unavailable'
-      ? refusal('UNAVAILABLE', AUTH_TEXTS.keysUnavailable, refused, null, keys.state().problem ?? detail)
-      : refusal('UNAUTHENTICATED', TOKEN_TEXTS[refused], refused, null, detail)
-
-  const authorize = (row: MethodRow, user: User): Principal => {
-    const verdict = decideUser(row, user, access)
-    if (verdict.verdict === 'allow') return user
-    throw refusal(verdict.kind, verdict.text, verdict.reason, user)
-  }
-
-  const conclude = (
-    row: MethodRow,
-    presented: Credentials,
-    bearer: ReturnType<typeof bearerOf>,
-    secret: Presented['secret'],
-    proven: SecretVerdict,
-  ): Principal | Promise<Principal> => {
-    const certificate = presented.peer.certificateFingerprint !== null
-    const proof = decideProof(row, { secret, bearer: bearer !== 'absent', certificate }, access)
-    if (proof.verdict === 'deny') throw refusal(proof.kind, proof.text, proof.reason)
-    if (proof.verdict === 'allow')
-      return proof.as === 'secret' ? proven! : proof.as === 'certificate' ? CERTIFICATE : ANONYMOUS
-    if (typeof bearer === 'string') throw refusal('UNAUTHENTICATED', TOKEN_TEXTS.repeated, 'repeated')
-    const user = userOf(bearer.token)
-    return user instanceof Promise ? user.then(verified => authorize(row, verified)) : authorize(row, user)
-  }
-
-  /** A wrong secret is counted; the refusal that follows is held back once the address is over its budget. */
-  const afterWrongSecret = async (
-    row: MethodRow,
-    presented: Credentials,
-    bearer: ReturnType<typeof bearerOf>,
-  ): Promise<Principal> => {
-    const isOver = throttle.recordFailure(presented.peer)
-    try {
-      return await conclude(row, presented, bearer, 'wrong', null)
-    } catch (error) {
-      if (!isOver) throw error
-      await throttle.holdBack()
-      throw refusal('RESOURCE_EXHAUSTED', AUTH_TEXTS.tooManyFailures, 'too-many-failures')
-    }
-  }
-
-  const withSecret = (
-    row: MethodRow,
-    presented: Credentials,
-    verdict: SecretVerdict,
-  ): Principal | Promise<Principal> => {
-    const bearer = bearerOf(presented.authorization)
-    return verdict === null
-      ? afterWrongSecret(row, presented, bearer)
-      : conclude(row, presented, bearer, 'right', verdict)
-  }
-
-  return {
-    authenticate(row, presented) {
-      if (row.class === 'unauthenticated') return ANONYMOUS
-      const secret = row.class === 'bearer' ? undefined : secretOf(presented.sandboxSecret)
-      if (secret === undefined) return conclude(row, presented, bearerOf(presented.authorization), 'absent', null)
-      const verdict = secrets.check(secret, !throttle.isOverBudget(presented.peer.address))
-      return verdict instanceof Promise
-        ? verdict.then(known => withSecret(row, presented, known))
-        : withSecret(row, presented, verdict)
-    },
-    start: () => startKeys(keys),
-    async reload() {
-      cache.clear()
-      await keys.refresh()
-    },
-    readiness: () => readinessOf(keys),
-    secrets,
-    close: keys.close,
   }
 }
 
@@ -261,20 +273,4 @@ function openKeys(oidc: OidcConfig, policy: TokenPolicy, deps: AuthenticatorDeps
     onChange,
     ...(deps.onKeyFetch ? { onFetch: deps.onKeyFetch } : {}),
   })
-}
-
-async function startKeys(keys: KeyCache): Promise<void> {
-  try {
-    await keys.start()
-  } catch (error) {
-    keys.close()
-    if (error instanceof IssuerError) throw new StartError(error.message, 1, { cause: error })
-    throw error
-  }
-}
-
-function readinessOf(keys: KeyCache): AuthReadiness {
-  const { isUsable, ageMs, problem, failures } = keys.state()
-  const status = !isUsable ? 'unavailable' : failures > 0 ? 'stale' : 'ok'
-  return { status, keysAgeMs: ageMs, ...(problem === null ? {} : { reason: problem }) }
 }

@@ -1,11 +1,11 @@
-import { type Backoff, createBackoff } from '../base/backoff.ts'
+import { createBackoff } from '../base/backoff.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { errorText } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
-import { type IssuerClient, IssuerError, type IssuerMetadata } from './discovery.ts'
+import { bareIssuer, type IssuerClient, IssuerError, type IssuerMetadata } from './discovery.ts'
 import { type KeySet, readKeySet, type VerifyKey } from './key-set.ts'
-import { createUnknownKids } from './unknown-kids.ts'
+import { createUnknownKids, type UnknownKids } from './unknown-kids.ts'
 
 /** What came of a look-up that may have asked the issuer. */
 export type KeyAnswer = VerifyKey | 'unknown' | 'unavailable'
@@ -57,144 +57,184 @@ export interface KeyCacheDeps {
 
 const NO_KEYS: KeySet = { keys: new Map(), dropped: [], fingerprint: '' }
 
-export function createKeyCache(deps: KeyCacheDeps): KeyCache {
-  const { clock, client, log } = deps
-  const ttlMs = Math.min(LIMITS.jwksTtlMostMs, Math.max(LIMITS.jwksTtlLeastMs, deps.ttlMs))
-  const unknownKids = createUnknownKids(clock)
-  const configuredNames = [deps.issuer, deps.issuer.replace(/\/+$/, '')]
-  const connecting = createBackoff(LIMITS.issuerConnectFirstMs, LIMITS.issuerConnectMostMs)
-  const retrying = createBackoff(
+export const createKeyCache = (deps: KeyCacheDeps): KeyCache => new IssuerKeys(deps)
+
+class IssuerKeys implements KeyCache {
+  readonly #deps: KeyCacheDeps
+  readonly #ttlMs: number
+  readonly #configuredNames: readonly string[]
+  readonly #unknownKids: UnknownKids
+  /** Waiting between tries before the first success, and later. */
+  readonly #connecting = createBackoff(LIMITS.issuerConnectFirstMs, LIMITS.issuerConnectMostMs)
+  readonly #retrying = createBackoff(
     LIMITS.issuerRetryFirstMs,
     LIMITS.issuerRetryMostMs,
     () => Math.random() * 2 * LIMITS.issuerRetryJitter,
   )
-  const complain = createComplaint(clock, log)
-
-  let names: ReadonlySet<string> = new Set(configuredNames)
-  let metadata: IssuerMetadata | null = null
-  let held = NO_KEYS
-  let loadedMs: number | null = null
-  let failures = 0
-  let problem: string | null = null
-  let isClosed = false
-  let nextFetch: Timer | undefined
-  let staleLimit: Timer | undefined
-  let underWay: Promise<FetchOutcome> | null = null
-  let lastOutcome: FetchOutcome | null = null
-  let lastError: unknown = null
+  #names: ReadonlySet<string>
+  #metadata: IssuerMetadata | null = null
+  #held = NO_KEYS
+  #loadedMs: number | null = null
+  #failures = 0
+  #problem: string | null = null
+  #complainedMs = Number.NEGATIVE_INFINITY
+  #isClosed = false
+  #nextFetch: Timer | undefined
+  #staleLimit: Timer | undefined
+  #underWay: Promise<FetchOutcome> | null = null
+  #lastOutcome: FetchOutcome | null = null
+  #lastError: unknown = null
   /** Unknown ids that wait for the fetch under way. */
-  const sought = new Set<string>()
-  let waiting = 0
+  readonly #sought = new Set<string>()
+  #waiting = 0
 
-  const install = (set: KeySet) => {
-    const isChanged = set.fingerprint !== held.fingerprint
-    held = set
-    if (isChanged) deps.onChange()
+  constructor(deps: KeyCacheDeps) {
+    this.#deps = deps
+    this.#ttlMs = Math.min(LIMITS.jwksTtlMostMs, Math.max(LIMITS.jwksTtlLeastMs, deps.ttlMs))
+    this.#configuredNames = [deps.issuer, bareIssuer(deps.issuer)]
+    this.#names = new Set(this.#configuredNames)
+    this.#unknownKids = createUnknownKids(deps.clock)
   }
 
-  const accept = (set: KeySet) => {
-    for (const { kid, reason } of set.dropped) log.warn('key of the issuer is not used', { kid, reason })
-    if (set.keys.size === 0) {
-      failures++
-      problem = 'the key set has no usable key'
-      return 'empty' as const
-    }
-    install(set)
-    loadedMs = clock.monotonicMs()
-    failures = 0
-    problem = null
-    retrying.reset()
-    staleLimit?.cancel()
-    staleLimit = clock.after(LIMITS.jwksStaleMs, () => {
-      problem ??= 'the keys are too old'
-      install(NO_KEYS)
-    })
-    log.info('keys of the issuer loaded', { count: set.keys.size })
-    return 'loaded' as const
+  async start(): Promise<void> {
+    const outcome = await this.refresh()
+    if (outcome === 'failed' && this.#lastError instanceof IssuerError && this.#lastError.kind === 'wrong')
+      throw this.#lastError
   }
 
-  /** One discovery, if needed, and one fetch. Sets `failures` and `problem`; throws for the first caller to judge. */
-  const load = async (): Promise<FetchOutcome> => {
-    if (metadata === null || (failures > 0 && failures % LIMITS.rediscoverAfter === 0)) {
-      metadata = await client.discover()
-      names = new Set([...configuredNames, metadata.issuer])
-    }
-    const set = await readKeySet(await client.fetchKeys(metadata.jwksUri), deps.algorithms)
-    if (set === null) throw new IssuerError('unreachable', `${metadata.jwksUri} is not a key set`)
-    return accept(set)
+  find(kid: string): VerifyKey | undefined {
+    return this.#held.keys.get(kid)
   }
 
-  const fetchOnce = (): Promise<FetchOutcome> => {
-    underWay ??= load()
+  async resolve(kid: string): Promise<KeyAnswer> {
+    const known = this.find(kid)
+    if (known) return known
+    if (kid.length > LIMITS.kidChars || this.#unknownKids.isRemembered(kid)) return 'unknown'
+    if (this.#waiting >= LIMITS.keyWaiters) return 'unavailable'
+    const fetching = this.#seek(kid)
+    if (fetching === null) return this.#isBlind || this.#lastOutcome === 'failed' ? 'unavailable' : 'unknown'
+    this.#waiting++
+    const outcome = await fetching
+    this.#waiting--
+    const key = this.find(kid)
+    if (key) return key
+    if (outcome === 'failed' || this.#isBlind) return 'unavailable'
+    this.#unknownKids.remember(kid)
+    return 'unknown'
+  }
+
+  /** Joins the fetch under way or starts one. */
+  refresh(): Promise<FetchOutcome> {
+    this.#underWay ??= this.#load()
       .catch((error: unknown) => {
-        failures++
-        problem = errorText(error)
-        lastError = error
+        this.#failures++
+        this.#problem = errorText(error)
+        this.#lastError = error
         return 'failed' as const
       })
-      .then(outcome => {
-        underWay = null
-        lastOutcome = outcome
-        if (outcome !== 'failed' && [...sought].filter(kid => !held.keys.has(kid)).length > 1) unknownKids.exhaust()
-        sought.clear()
-        if (!isClosed) schedule(outcome)
-        deps.onFetch?.(outcome)
-        return outcome
-      })
-    return underWay
+      .then(outcome => this.#finish(outcome))
+    return this.#underWay
   }
 
-  const schedule = (outcome: FetchOutcome) => {
-    nextFetch?.cancel()
-    if (outcome !== 'loaded') complain(deps.issuer, problem, failures)
-    const backoff: Backoff = loadedMs === null ? connecting : retrying
-    nextFetch = clock.after(outcome === 'loaded' ? ttlMs : backoff.nextMs(), () => void fetchOnce())
+  issuerNames(): ReadonlySet<string> {
+    return this.#names
   }
 
-  /** Joins the fetch under way or starts one; null when neither is allowed. Without any keys the timer tries, not callers. */
-  const seek = (kid: string): Promise<FetchOutcome> | null => {
-    if (isClosed) return null
-    if (underWay === null && (held.keys.size === 0 || !unknownKids.takeFetch())) return null
-    sought.add(kid)
-    return within(fetchOnce(), LIMITS.issuerFetchMs, clock)
+  state(): KeyState {
+    const ageMs = this.#loadedMs === null ? null : this.#deps.clock.monotonicMs() - this.#loadedMs
+    return { isUsable: !this.#isBlind, ageMs, failures: this.#failures, problem: this.#problem }
   }
 
-  return {
-    async start() {
-      const outcome = await fetchOnce()
-      if (outcome === 'failed' && lastError instanceof IssuerError && lastError.kind === 'wrong') throw lastError
-    },
-    find: kid => held.keys.get(kid),
-    async resolve(kid) {
-      const known = held.keys.get(kid)
-      if (known) return known
-      if (kid.length > LIMITS.kidChars || unknownKids.isRemembered(kid)) return 'unknown'
-      if (waiting >= LIMITS.keyWaiters) return 'unavailable'
-      const fetching = seek(kid)
-      if (fetching === null) return held.keys.size === 0 || lastOutcome === 'failed' ? 'unavailable' : 'unknown'
-      waiting++
-      const outcome = await fetching
-      waiting--
-      const key = held.keys.get(kid)
-      if (key) return key
-      if (outcome === 'failed' || held.keys.size === 0) return 'unavailable'
-      unknownKids.remember(kid)
-      return 'unknown'
-    },
-    refresh: fetchOnce,
-    issuerNames: () => names,
-    state: () => ({
-      isUsable: held.keys.size > 0,
-      ageMs: loadedMs === null ? null : clock.monotonicMs() - loadedMs,
-      failures,
-      problem,
-    }),
-    close() {
-      isClosed = true
-      nextFetch?.cancel()
-      staleLimit?.cancel()
-      client.close()
-    },
+  close(): void {
+    this.#isClosed = true
+    this.#nextFetch?.cancel()
+    this.#staleLimit?.cancel()
+    this.#deps.client.close()
+  }
+
+  get #isBlind(): boolean {
+    return this.#held.keys.size === 0
+  }
+
+  /** A fetch for an unknown id; null when none is allowed. Without any keys the timer tries, not callers. */
+  #seek(kid: string): Promise<FetchOutcome> | null {
+    if (this.#isClosed) return null
+    if (this.#underWay === null && (this.#isBlind || !this.#unknownKids.takeFetch())) return null
+    this.#sought.add(kid)
+    return within(this.refresh(), LIMITS.issuerFetchMs, this.#deps.clock)
+  }
+
+  /** One discovery, if needed, and one fetch of keys. */
+  async #load(): Promise<FetchOutcome> {
+    const { client, algorithms } = this.#deps
+    const isDoubtful = this.#failures > 0 && this.#failures % LIMITS.rediscoverAfter === 0
+    if (this.#metadata === null || isDoubtful) {
+      this.#metadata = await client.discover()
+      this.#names = new Set([...this.#configuredNames, this.#metadata.issuer])
+    }
+    const { jwksUri } = this.#metadata
+    const set = await readKeySet(await client.fetchKeys(jwksUri), algorithms)
+    if (set === null) throw new IssuerError('unreachable', `${jwksUri} is not a key set`)
+    return this.#accept(set)
+  }
+
+  /** An empty set replaces nothing (K-10). */
+  #accept(set: KeySet): FetchOutcome {
+    const { clock, log } = this.#deps
+    for (const { kid, reason } of set.dropped) log.warn('key of the issuer is not used', { kid, reason })
+    if (set.keys.size === 0) {
+      this.#failures++
+      this.#problem = 'the key set has no usable key'
+      return 'empty'
+    }
+    this.#install(set)
+    this.#loadedMs = clock.monotonicMs()
+    this.#failures = 0
+    this.#problem = null
+    this.#retrying.reset()
+    this.#staleLimit?.cancel()
+    this.#staleLimit = clock.after(LIMITS.jwksStaleMs, () => {
+      this.#problem ??= 'the keys are too old'
+      this.#install(NO_KEYS)
+    })
+    log.info('keys of the issuer loaded', { count: set.keys.size })
+    return 'loaded'
+  }
+
+  #install(set: KeySet): void {
+    const isChanged = set.fingerprint !== this.#held.fingerprint
+    this.#held = set
+    if (isChanged) this.#deps.onChange()
+  }
+
+  /** Different ids that a readable set does not hold are a flood, not a rotation. */
+  #finish(outcome: FetchOutcome): FetchOutcome {
+    this.#underWay = null
+    this.#lastOutcome = outcome
+    const stillUnknown = [...this.#sought].filter(kid => !this.#held.keys.has(kid))
+    if (outcome !== 'failed' && stillUnknown.length > 1) this.#unknownKids.exhaust()
+    this.#sought.clear()
+    if (this.#isClosed) this.#staleLimit?.cancel()
+    else this.#schedule(outcome)
+    this.#deps.onFetch?.(outcome)
+    return outcome
+  }
+
+  #schedule(outcome: FetchOutcome): void {
+    this.#nextFetch?.cancel()
+    if (outcome !== 'loaded') this.#complain()
+    const backoff = this.#loadedMs === null ? this.#connecting : this.#retrying
+    const waitMs = outcome === 'loaded' ? this.#ttlMs : backoff.nextMs()
+    this.#nextFetch = this.#deps.clock.after(waitMs, () => void this.refresh())
+  }
+
+  /** One line at the first failure, then one every `issuerLogMs` (decision 15). */
+  #complain(): void {
+    const { clock, log, issuer } = this.#deps
+    if (this.#failures > 1 && clock.monotonicMs() - this.#complainedMs < LIMITS.issuerLogMs) return
+    this.#complainedMs = clock.monotonicMs()
+    const fields = { issuer, problem: this.#problem, failures: this.#failures }
+    log.warn('keys of the issuer cannot be read, trying again', fields)
   }
 }
 
@@ -207,14 +247,4 @@ function within(outcome: Promise<FetchOutcome>, ms: number, clock: Clock): Promi
       resolve(value)
     })
   })
-}
-
-/** One line at the first failure, then one every `issuerLogMs` (decision 15). */
-function createComplaint(clock: Clock, log: Logger) {
-  let saidMs = Number.NEGATIVE_INFINITY
-  return (issuer: string, problem: string | null, failures: number) => {
-    if (failures > 1 && clock.monotonicMs() - saidMs < LIMITS.issuerLogMs) return
-    saidMs = clock.monotonicMs()
-    log.warn('keys of the issuer cannot be read, trying again', { issuer, problem, failures })
-  }
 }

@@ -183,7 +183,7 @@ describe('renewal', () => {
       expect(await ask(harness)).toBe('ok')
     }
     expect(harness.authenticator.readiness()).toMatchObject({ status: 'stale' })
-    const gaps = at.slice(8).map((ms, i) => at[i + 8]! - at[i + 7]!)
+    const gaps = at.slice(8).map((_ms, i) => at[i + 8]! - at[i + 7]!)
     for (const gap of gaps) expect(gap).toBeGreaterThanOrEqual(60_000)
   })
 

@@ -70,10 +70,14 @@ describe('the secret of one sandbox (A-3, decision 3)', () => {
 
   test('a known one is answered without a promise and without reading the list', async () => {
     let lists = 0
+    const count = (ids: readonly string[]) => async () => {
+      lists++
+      return [...ids]
+    }
     const clock = createFakeClock()
     const secrets = createSandboxSecrets(
       { master: new Secret(MASTER), requireBinding: false },
-      { clock, log: createCapturedLog(), sandboxIds: async () => (lists++, []) },
+      { clock, log: createCapturedLog(), sandboxIds: count([]) },
     )
     const issued = secrets.issue('s1')
     expect(issued.reveal()).toBe(derived('s1'))
@@ -85,11 +89,15 @@ describe('the secret of one sandbox (A-3, decision 3)', () => {
 
   test('what has not its shape never makes the list be read; what has, once a second', async () => {
     let lists = 0
+    const count = (ids: readonly string[]) => async () => {
+      lists++
+      return [...ids]
+    }
     const clock = createFakeClock()
     const ids = ['s1']
     const secrets = createSandboxSecrets(
       { master: new Secret(MASTER), requireBinding: false },
-      { clock, log: createCapturedLog(), sandboxIds: async () => (lists++, [...ids]) },
+      { clock, log: createCapturedLog(), sandboxIds: count(ids) },
     )
     expect(secrets.check('x'.repeat(42), true)).toBeNull()
     expect(secrets.check('!'.repeat(43), true)).toBeNull()
