@@ -198,6 +198,7 @@ describe('a file that is refused keeps its bytes (S-05, S-07)', () => {
     const said = await unchanged(() => {
       writeReferenceDatabase(path)
       const db = new Database(path)
+      db.run('BEGIN')
       for (let n = 0; n < 500; n++)
         db.run('INSERT INTO objects VALUES (?, ?, ?, ?, 1, 1, ?)', [
           'sandbox',
@@ -206,6 +207,7 @@ describe('a file that is refused keeps its bytes (S-05, S-07)', () => {
           Buffer.alloc(500),
           '{}',
         ])
+      db.run('COMMIT')
       db.close(true)
       const content = readFileSync(path)
       content.fill(0xee, content.length - 8192, content.length - 4096)
