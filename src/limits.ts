@@ -14,6 +14,8 @@ export const LIMITS = {
   // HTTP/2
   /** Stream and connection window; both the same (platform.md §4). */
   windowBytes: 1_048_576,
+  /** The protocol's own default, said aloud as the reference does. */
+  frameBytes: 16_384,
   /** Names and values + 32 each (decision 22); above, a bare 431 and the connection stays. */
   headerListBytes: 32_768,
   /** What the engine itself refuses by a reset: far enough above to let us answer first. */
@@ -499,4 +501,74 @@ export const LIMITS = {
   tunnelRetryFirstMs: 1000,
   tunnelRetryMostMs: 8000,
   tunnelRetryForMs: 60_000,
+
+  // Credentials held by the driver (decision 17, spec/providers.md §14.4)
+  /** A token is not handed out in the last half minute of its life, */
+  credentialMarginMs: 30_000,
+  /** is fetched anew in the background from a minute before its end, */
+  credentialRefreshMs: 60_000,
+  /** and is kept this long at least, whatever its expiry says: a driver may not know one. */
+  credentialFloorMs: 5000,
+  /** Waits between tries for a name that the driver cannot resolve. */
+  credentialBackoffFirstMs: 250,
+  credentialBackoffMostMs: 5000,
+  /** The driver's own deadline and this: a call that never settles must not hold its callers. */
+  credentialSettleMs: 6000,
+  /** Names remembered; the least recently used one makes room. */
+  credentialsCached: 256,
+  /** Names resolved side by side for one sandbox. */
+  credentialsParallel: 8,
+  /** References one sandbox may have resolved: 32 providers with 32 credentials each (spec/providers.md §1). */
+  credentialReferences: 1024,
+
+  // Inference (spec/providers.md §11, §12)
+  /** Verification of an endpoint, all tries and redirects together (W13). */
+  inferenceProbeMs: 15_000,
+  /** To an open connection. */
+  inferenceConnectMs: 5000,
+  /** Of an answer's body (I-12, W13). */
+  inferenceBodyBytes: 65_536,
+  /** Characters of an error body that an administrator is shown. */
+  inferenceBodyShown: 200,
+  inferenceModelBytes: 512,
+  /** Seconds a route's requests may take (W14). */
+  inferenceTimeoutMostSecs: 3600,
+  /** Verifications under way; more are refused. */
+  inferenceProbes: 8,
+
+  // Client: sign-in and calls (spec/client.md §7 to §11, §18)
+  /** A unary call of the client commands: more than the longest the gateway allows one. */
+  clientCallMs: 130_000,
+  /** One answer of a gateway: its largest page of providers, and room. */
+  clientAnswerBytes: 33_554_432,
+  /** JSON of one request on standard input. */
+  clientRequestChars: 4_194_304,
+  /** A health check from end to end. */
+  healthCheckMs: 5000,
+  /** One request to an issuer, answer included, and the size of that answer (spec/client.md §18 row 4). */
+  signInRequestMs: 10_000,
+  signInAnswerBytes: 65_536,
+  /** A person has this long to sign in in the browser. */
+  signInWaitMs: 120_000,
+  /** Connections of one callback listener at a time, and bytes of a body it reads. */
+  callbackConnections: 16,
+  callbackBodyBytes: 65_536,
+  /** How long the last page has to reach the browser before the listener closes. */
+  callbackFarewellMs: 1000,
+  /** Polling of the device grant (RFC 8628 §3.2, §3.5). */
+  devicePollDefaultMs: 5000,
+  devicePollMostMs: 60_000,
+  deviceSlowDownMs: 5000,
+  deviceWaitMostMs: 1_800_000,
+  /** A token is renewed this long before its end, or after three quarters of a shorter life. */
+  tokenRenewMs: 60_000,
+  /** How long a process waits for another that renews the same token, and how often it looks. */
+  tokenLockWaitMs: 30_000,
+  tokenLockPollMs: 25,
+  /** A lock older than this was left by a process that died: above the two requests of a refresh. */
+  tokenLockStaleMs: 60_000,
+  /** Clock difference to the issuer that is worth a warning. */
+  clockSkewWarnSecs: 60,
+  /** A registry file (spec/client.md §4). */
+  registryFileBytes: 262_144,
 } as const

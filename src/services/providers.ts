@@ -7,12 +7,14 @@ import type { CredentialsDriver } from '../drivers/contract.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
+import { CLEAR_TEXT } from '../store/sealing.ts'
 import { type Store, StoreConflict } from '../store/store.ts'
 import { amend, codec } from '../wire/codec.ts'
 import { readMap } from '../wire/maps.ts'
 import type { Provider } from '../wire/messages.generated.ts'
 import { spliceField } from '../wire/splice.ts'
 import { gatherPage } from './pages.ts'
+import { createProviderCodec, type ProviderCodec } from './provider-codec.ts'
 import { SANDBOX_TEXTS, unknownCredential } from './sandbox-texts.ts'
 import { storeError, storing } from './store-errors.ts'
 
@@ -24,6 +26,8 @@ export interface ProvidersDeps {
   readonly log: Logger
   /** Null = none is configured. */
   readonly credentials: CredentialsDriver | null
+  /** How credential values are kept at rest; as they are unless told otherwise. */
+  readonly records?: ProviderCodec
   /** Runs after a provider was created, changed or deleted, to forget what was derived from it. */
   readonly onChange?: (name: string) => void
 }
@@ -32,6 +36,7 @@ export interface ProvidersDeps {
 export function createProvidersService(deps: ProvidersDeps): Handlers {
   const { store, log } = deps
   const providers = codec('openshell.datamodel.v1.Provider')
+  const records = deps.records ?? createProviderCodec(CLEAR_TEXT)
   const answer = (provider: Provider) => ({ provider: redact(provider) })
   const checkReferences = createReferenceCheck(deps)
 
@@ -76,7 +81,7 @@ export function createProvidersService(deps: ProvidersDeps): Handlers {
       const credentials = readMap(provider.credentials)
       await checkReferences(name, credentials)
       const labels = readMap(provider.metadata!.labels)
-      await storing('persist provider', () => insert(store, { id, name, payload: providers.encode(provider), labels }))
+      await storing('persist provider', () => insert(store, { id, name, payload: records.encode(provider), labels }))
       warnOfKeys(name, credentials)
       changed(name)
       return answer(provider)
@@ -117,7 +122,7 @@ export function createProvidersService(deps: ProvidersDeps): Handlers {
       const name = update.metadata?.name ?? ''
       if (name === '') throw new GatewayError('INVALID_ARGUMENT', SANDBOX_TEXTS.providerNameRequired)
       const merge = (payload: Uint8Array): Provider => {
-        const merged = mergeProvider(providers.decode(payload), update)
+        const merged = mergeProvider(records.decode(payload), update)
         if (!merged.ok) throw new GatewayError('INVALID_ARGUMENT', merged.violation)
         return merged.provider
       }
@@ -129,7 +134,7 @@ export function createProvidersService(deps: ProvidersDeps): Handlers {
       const provider = await storing('persist provider', () =>
         updateByName(store, name, payload => {
           const merged = merge(payload)
-          return [merged, providers.encode(merged)]
+          return [merged, records.encode(merged)]
         }),
       )
       warnOfKeys(name, readMap(update.credentials))

@@ -17,9 +17,6 @@ export class SealError extends Error {
   override readonly name = 'SealError'
 }
 
-/** Off: files stay interchangeable with the reference (decision 9). */
-export const CLEAR_TEXT: CredentialSealer = { seal: plain => plain, open: stored => stored }
-
 const PREFIX = 'openshell:sealed:v1:'
 const KEY_BYTES = 32
 const NONCE_BYTES = 12
@@ -50,6 +47,15 @@ export function parseStoreKeys(text: string): Key[] {
 function decodeKey(line: string): Buffer | null {
   if (/^[0-9a-fA-F]{64}$/.test(line)) return Buffer.from(line, 'hex')
   return /^[A-Za-z0-9+/_-]{43}=?$/.test(line) ? Buffer.from(line, 'base64') : null
+}
+
+/** Off: files stay interchangeable with the reference (decision 9). A value sealed before is never taken for the secret itself. */
+export const CLEAR_TEXT: CredentialSealer = {
+  seal: plain => plain,
+  open(stored) {
+    if (isSealed(stored)) throw new SealError('a sealed value cannot be opened without the key file')
+    return stored
+  },
 }
 
 /** Seals with the last of `keys`. */
