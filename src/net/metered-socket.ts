@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { LIMITS } from '../limits.ts'
 import type { Peer } from '../rpc/context.ts'
@@ -17,6 +18,8 @@ export class MeteredSocket extends Duplex {
   readonly remotePort: number
   readonly remoteFamily: 'IPv4' | 'IPv6'
   readonly #raw: Duplex
+  /** Streams that are no sockets may complete a write at once; the engine stalls when they do (see duplex-pair.ts). */
+  readonly #isNested: boolean
   readonly #onViolation: (violation: FrameViolation) => void
   #isClosing = false
 
@@ -30,6 +33,7 @@ export class MeteredSocket extends Duplex {
   ) {
     super({ allowHalfOpen: false, highWaterMark: LIMITS.socketBufferBytes })
     this.#raw = raw
+    this.#isNested = !(raw instanceof Socket)
     this.peer = peer
     this.meter = meter
     this.remoteAddress = peer.address
@@ -67,15 +71,18 @@ export class MeteredSocket extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.meter.sent(chunk.length)
-    this.#raw.write(chunk, done)
+    this.#send(chunk, done)
   }
 
   override _writev(chunks: Array<{ chunk: Buffer }>, done: (error?: Error | null) => void): void {
     const buffers = chunks.map(({ chunk }) => chunk)
     const all = buffers.length === 1 ? (buffers[0] as Buffer) : Buffer.concat(buffers)
-    this.meter.sent(all.length)
-    this.#raw.write(all, done)
+    this.#send(all, done)
+  }
+
+  #send(bytes: Buffer, done: (error?: Error | null) => void): void {
+    this.meter.sent(bytes.length)
+    this.#raw.write(bytes, this.#isNested ? error => setImmediate(done, error) : done)
   }
 
   override _final(done: (error?: Error | null) => void): void {
