@@ -14,9 +14,24 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./serve.ts')).command,
   },
   {
+    name: 'dev',
+    about: 'Try it out: a gateway on loopback with an issuer and local sandboxes',
+    load: async () => (await import('./dev.ts')).command,
+  },
+  {
     name: 'local-driver',
     about: 'Run the local compute driver by itself: sandboxes are processes of this machine',
     load: async () => (await import('./local-driver.ts')).command,
+  },
+  {
+    name: 'exec',
+    about: 'Run a command in a sandbox',
+    load: async () => (await import('./exec.ts')).command,
+  },
+  {
+    name: 'ssh-proxy',
+    about: 'Carry an SSH connection into a sandbox; for ProxyCommand',
+    load: async () => (await import('./ssh-proxy.ts')).command,
   },
   {
     name: 'completion',
@@ -42,5 +57,10 @@ export const INTERNAL_COMMANDS: readonly CommandRow[] = [
     name: 'sandbox-init',
     about: 'Wait as the process of a sandbox that has no supervisor',
     load: async () => (await import('./sandbox-init.ts')).command,
+  },
+  {
+    name: 'supervisor',
+    about: 'Supervise one sandbox of this machine',
+    load: async () => (await import('./supervisor.ts')).command,
   },
 ]

@@ -43,6 +43,14 @@ export const command = defineGatewayCommand({
       group: 'Drivers',
       help: 'URL at which sandboxes reach the gateway; without it they get no supervisor',
     },
+    {
+      name: 'stop-sandboxes',
+      env: null,
+      kind: 'switch',
+      default: null,
+      group: 'Drivers',
+      help: 'End the processes of the sandboxes when the driver ends',
+    },
   ],
   async run(values, io) {
     const socketPath = values.text('socket')
@@ -58,6 +66,7 @@ export const command = defineGatewayCommand({
       grpcEndpoint,
       version: VERSION,
       handshakeSecret: process.env['OPENSHELL_SSH_HANDSHAKE_SECRET'] || null,
+      stopOnClose: values.on('stop-sandboxes'),
       command: (id, workspace) => sandboxCommand(selfCommand(), grpcEndpoint, id, workspace),
       log,
     })

@@ -41,12 +41,14 @@ export interface LocalDriverOptions {
   readonly handshakeSecret: string | null
   /** Command line that runs a sandbox's leader; see `sandboxCommand`. */
   readonly command: (id: string, workspace: string) => readonly [string, ...string[]]
+  /** End the processes of all sandboxes at the end; otherwise the next driver on the same directory takes them over. */
+  readonly stopOnClose: boolean
   readonly log: Logger
   readonly clock?: Clock
 }
 
 export interface LocalDriver {
-  /** Stops serving; sandboxes go on and are taken over by the next driver on the same directory. */
+  /** Stops serving, and the sandboxes too with `stopOnClose`. */
   close(): Promise<void>
 }
 
@@ -145,6 +147,8 @@ class Local {
     this.#events.end()
     await server.close()
     await Promise.all(this.#work)
+    if (this.#options.stopOnClose)
+      await Promise.all([...this.#entries.values()].map(entry => stopSandbox(entry.record, this.#clock)))
   }
 
   #do(work: Promise<void>): void {

@@ -60,6 +60,9 @@ export const NO_METRICS: Metrics = {
   close() {},
 }
 
+/** Dashboards of the reference keep their series; what is ours alone has a prefix of its own. */
+const fullName = (name: string): string => `openshell_${/^(grpc|http)_request/.test(name) ? 'server' : 'gateway'}_${name}`
+
 /** Loads the metrics library only when a port serves it: it would be the largest part of the start otherwise. */
 export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   if (!options.isEnabled) return NO_METRICS
@@ -67,9 +70,9 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const registers = [new Registry()]
   const registry = registers[0] as InstanceType<typeof Registry>
   const counter = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
-    new Counter<L>({ name: `openshell_server_${name}`, help, labelNames, registers })
+    new Counter<L>({ name: fullName(name), help, labelNames, registers })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets: number[]) =>
-    new Histogram<L>({ name: `openshell_server_${name}`, help, labelNames, buckets, registers })
+    new Histogram<L>({ name: fullName(name), help, labelNames, buckets, registers })
   const gauge = (name: string, help: string, read: () => number | null) =>
     new Gauge({
       name,
@@ -102,7 +105,7 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const bugs = counter('bugs_total', 'Errors that no code expected; must stay 0.')
   const droppedLines = counter('log_lines_dropped_total', 'Log lines nobody read in time.')
   const driverUp = new Gauge({
-    name: 'openshell_server_driver_up',
+    name: fullName('driver_up'),
     help: '1 while the driver answers.',
     labelNames: ['driver'],
     registers,
@@ -113,7 +116,7 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const refusalReasons = closedSet()
   let sources: Partial<MetricSources> = {}
   const gauged = (name: string, help: string, read: () => number | null | undefined) =>
-    gauge(`openshell_server_${name}`, help, () => read() ?? null)
+    gauge(fullName(name), help, () => read() ?? null)
   gauged('supervisor_sessions', 'Connected supervisors.', () => sources.sessions?.())
   gauged('pending_relays', 'Relays waiting for their supervisor.', () => sources.pendingRelays?.())
   gauged('ssh_tunnels', 'Open SSH tunnels.', () => sources.tunnels?.().ssh)

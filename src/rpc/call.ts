@@ -124,7 +124,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     if (this.#ended) return
     this.#wire.sendStatus({
       code: status.code,
-      details: status.details.toWellFormed(),
+      details: status.code === GRPC_CODES.OK ? '' : status.details.toWellFormed(),
       metadata: status.metadata ?? null,
     })
     this.#finish(status.code)

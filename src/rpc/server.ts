@@ -118,6 +118,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     settings: {
       maxConcurrentStreams: options.maxStreams,
       initialWindowSize: LIMITS.windowBytes,
+      maxFrameSize: LIMITS.frameBytes,
       maxHeaderListSize: LIMITS.engineHeaderListBytes,
     },
   } as http2.ServerOptions)

@@ -31,8 +31,8 @@ export const statusFor = (kind: ErrorKind, text: string): CallStatus => ({
   details: publicText(text),
 })
 
-/** Control characters of a status text, written out so that no terminal or log obeys them (decision 20). */
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+/** Control characters of a status text but the line end, written out so that no terminal obeys them (decision 20). */
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
 
 /** Well-formed, free of control characters, at most 4 KiB, cut at a character. */
 export function publicText(text: string): string {

@@ -33,7 +33,7 @@ describe('metrics (spec/gateway.md §12)', () => {
     const series = (await metrics.render()).split('\n').filter(line => line !== '' && !line.startsWith('#'))
     expect(series.length).toBeLessThan(300)
     expect(await value('openshell_server_grpc_requests_total{method="unknown",code="2"}')).toBe(3000)
-    expect(await value('openshell_server_auth_failures_total{reason="other"}')).toBe(3000)
+    expect(await value('openshell_gateway_auth_failures_total{reason="other"}')).toBe(3000)
   })
 
   test.each([
@@ -57,12 +57,12 @@ describe('metrics (spec/gateway.md §12)', () => {
         throw new Error('no descriptors')
       },
     })
-    expect(await value('openshell_server_supervisor_sessions')).toBe(3)
-    expect(await value('openshell_server_ssh_tunnels')).toBe(2)
-    expect(await value('openshell_server_jwks_age_seconds')).toBeNull()
-    expect(await value('openshell_server_connections')).toBeNull()
+    expect(await value('openshell_gateway_supervisor_sessions')).toBe(3)
+    expect(await value('openshell_gateway_ssh_tunnels')).toBe(2)
+    expect(await value('openshell_gateway_jwks_age_seconds')).toBeNull()
+    expect(await value('openshell_gateway_connections')).toBeNull()
     expect(await value('process_resident_memory_bytes')).toBeGreaterThan(0)
-    expect(await value('openshell_server_bugs_total')).toBe(0)
+    expect(await value('openshell_gateway_bugs_total')).toBe(0)
   })
 
   test('nothing is recorded without a metrics port', async () => {

@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type DevIssuer, startDevIssuer } from './issuer.ts'
+
+/** The parts around the gateway that `dev` brings along (decision 7): all on loopback, none isolates. */
+export interface DevWorld {
+  /** Command line of the gateway that fits them. */
+  readonly argv: readonly string[]
+  /** Its environment: the handshake secret, nothing else. */
+  readonly env: Readonly<Record<string, string>>
+  readonly issuer: string
+  readonly stateDir: string
+  close(): Promise<void>
+}
+
+export interface DevOptions {
+  /** Command line that runs this program. */
+  readonly self: readonly [string, ...string[]]
+  readonly port: number
+  /** Where database, secret and sandboxes are kept; null = a directory that goes at the end, and a database in memory. */
+  readonly stateDir: string | null
+}
+
+const SECRET_BYTES = 32
+const STOP_MS = 5000
+
+/** Starts issuer and local driver, and says how to start the gateway between them. */
+export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
+  const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), 'openshell-dev-'))
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  chmodSync(stateDir, 0o700)
+  const secret = keptSecret(join(stateDir, 'handshake-secret'))
+  const issuer = await startDevIssuer()
+  const socket = join(stateDir, 'compute.sock')
+  const driver = startDriver(options, stateDir, socket, secret)
+  const db = options.stateDir === null ? 'sqlite::memory:' : `sqlite:${join(stateDir, 'gateway.db')}`
+  return {
+    argv: gatewayArgv({ port: options.port, db, issuer, socket }),
+    env: { OPENSHELL_SSH_HANDSHAKE_SECRET: secret },
+    issuer: issuer.url,
+    stateDir,
+    async close() {
+      await Promise.all([stopDriver(driver), issuer.close()])
+      if (options.stateDir === null) rmSync(stateDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The secret of this state directory, so that sandboxes of an earlier run are still ours. */
+function keptSecret(file: string): string {
+  if (!existsSync(file)) writeFileSync(file, randomBytes(SECRET_BYTES).toString('base64url'), { mode: 0o600 })
+  return readFileSync(file, 'utf8')
+}
+
+function gatewayArgv({
+  port,
+  db,
+  issuer,
+  socket,
+}: {
+  port: number
+  db: string
+  issuer: DevIssuer
+  socket: string
+}): string[] {
+  return [
+    ...['--bind-address', '127.0.0.1', '--port', String(port), '--disable-tls'],
+    ...['--db-url', db, '--compute-driver-socket', socket],
+    ...['--oidc-issuer', issuer.url, '--oidc-scopes-claim', 'scope'],
+    ...['--issue-sandbox-secrets', '--inference-allow-private-endpoints'],
+  ]
+}
+
+function startDriver(options: DevOptions, stateDir: string, socket: string, secret: string): ChildProcess {
+  const [command, ...self] = options.self
+  const endpoint = `http://127.0.0.1:${options.port}`
+  const args = [
+    'local-driver',
+    '--socket',
+    socket,
+    '--state-dir',
+    join(stateDir, 'sandboxes'),
+    '--grpc-endpoint',
+    endpoint,
+    '--stop-sandboxes',
+  ]
+  return spawn(command, [...self, ...args], {
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], OPENSHELL_SSH_HANDSHAKE_SECRET: secret },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+}
+
+/** SIGTERM, and SIGKILL when that is not enough. */
+function stopDriver(driver: ChildProcess): Promise<void> {
+  if (driver.exitCode !== null || driver.signalCode !== null) return Promise.resolve()
+  return new Promise(resolve => {
+    const timer = setTimeout(() => driver.kill('SIGKILL'), STOP_MS)
+    driver.once('exit', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+    driver.kill('SIGTERM')
+  })
+}
