@@ -421,7 +421,7 @@ export const LIMITS = {
   driverTextChars: 4096,
   driverEventMetadata: 64,
   /** Observations of one sandbox that are applied: at once up to the burst, then this many a second, newest wins (D-09). */
-  observationBurst: 20,
+  observationBurst: 64,
   observationsPerSecond: 10,
   /** Ids of sandboxes that are gone, remembered so that late words about them are not taken for strangers. */
   tombstones: 10_000,
@@ -571,4 +571,10 @@ export const LIMITS = {
   clockSkewWarnSecs: 60,
   /** A registry file (spec/client.md §4). */
   registryFileBytes: 262_144,
+
+  // Service manager
+  /** One word to the service manager: it reads at once, or is not there. */
+  notifySendMs: 1000,
+  /** A shorter watchdog would be fed more often than is worth it. */
+  watchdogLeastMs: 100,
 } as const

@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts'
 import { FLAGS, type FlagName } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
 import { LIMITS } from '../limits.ts'
+import { connectServiceManager } from '../observe/service-manager.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
 import { configFrom } from './load-config.ts'
 import { listenToSignals } from './signals.ts'
@@ -40,7 +41,13 @@ export async function runGateway(
   io: Pick<CommandIo, 'exit'>,
 ): Promise<number> {
   let gateway: RunningGateway | null = null
-  const signals = listenToSignals(io.exit, () => void gateway?.reload?.())
+  const manager = connectServiceManager(process.env)
+  const signals = listenToSignals(io.exit, () => {
+    if (gateway === null) return
+    manager?.reloading()
+    gateway.reload?.()
+    manager?.ready()
+  })
   // A timer of its own: while everything waits for peers nothing else may keep the process alive.
   const alive = setInterval(() => undefined, 1 << 30)
   try {
@@ -52,11 +59,14 @@ export async function runGateway(
       return 0
     }
     gateway = await starting
+    manager?.ready()
     const reason = await Promise.race([gateway.finished.then(() => null), signals.ending])
+    manager?.stopping(shutdownGraceSecs * 1000 + LIMITS.shutdownSlackMs)
     if (reason !== null) await drainBounded(gateway, reason, shutdownGraceSecs)
     return 0
   } finally {
     clearInterval(alive)
+    manager?.close()
     signals.close()
   }
 }
