@@ -28,6 +28,9 @@ type Opened =
 
 /** What one request needs; `id` names it in the answer. */
 interface Sftp extends SFTPWrapper {
+  /** Private to ssh2, which has no way to report an exit status on an SFTP channel. */
+  readonly _protocol: { exitStatus(channel: number, code: number): void }
+  readonly outgoing: { readonly id: number }
   on(event: string, listener: (id: number, ...rest: never[]) => void): this
 }
 
@@ -58,12 +61,15 @@ export function serveSftp(channel: SFTPWrapper, dir: string): void {
     const code = CODES[(error as NodeJS.ErrnoException).code ?? ''] ?? STATUS_CODE.FAILURE
     sftp.status(id, code, (error as Error).message)
   }
-  /** Answers a request with what `work` does; an error becomes its status. */
+  let last: Promise<unknown> = Promise.resolve()
+  /**
+   * Answers a request with what `work` does; an error becomes its status. One at a time, in order: OpenSSH cuts a file
+   * it uploads at the first write that was answered out of turn.
+   */
   const on = <A extends unknown[]>(event: string, work: (id: number, ...rest: A) => Promise<unknown>) =>
-    sftp.on(
-      event,
-      (id: number, ...rest: never[]) => void work(id, ...(rest as unknown as A)).catch(error => fail(id, error)),
-    )
+    sftp.on(event, (id: number, ...rest: never[]) => {
+      last = last.then(() => work(id, ...(rest as unknown as A))).catch(error => fail(id, error))
+    })
   const ok = (id: number) => sftp.status(id, STATUS_CODE.OK)
 
   const keep = (id: number, opened: Opened) => {
@@ -175,8 +181,11 @@ export function serveSftp(channel: SFTPWrapper, dir: string): void {
   })
   sftp.on('EXTENDED', id => sftp.status(id, STATUS_CODE.OP_UNSUPPORTED))
 
-  // The client is done: it waits for the channel to close.
-  channel.once('end', () => channel.end())
+  // The client is done and waits for the channel to close; without an exit status it would report a failure.
+  channel.once('end', () => {
+    sftp._protocol.exitStatus(sftp.outgoing.id, 0)
+    channel.end()
+  })
   channel.once('close', () => {
     for (const opened of handles.values()) void ('file' in opened ? opened.file : opened.dir).close().catch(() => {})
     handles.clear()

@@ -50,6 +50,8 @@ export function createSandboxSsh(options: SandboxProcessOptions, log: Logger): S
     serve(bytes) {
       if (connections.size >= LIMITS.sandboxSshConnections) return void bytes.destroy()
       bytes.on('error', () => {})
+      // The library expects a socket that closes when the other end has ended.
+      bytes.once('end', () => bytes.end())
       server.injectSocket(bytes as never)
     },
     stop() {

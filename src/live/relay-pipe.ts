@@ -58,6 +58,9 @@ export function joinStreams(client: Duplex, relay: Duplex, clock: Clock, signal?
 
     pump(client, relay, 'up')
     pump(relay, client, 'down')
+    // A stream that was paused on purpose does not start by itself.
+    client.resume()
+    relay.resume()
     signal?.addEventListener('abort', destroyBoth, { once: true })
     if (signal?.aborted) destroyBoth()
   })

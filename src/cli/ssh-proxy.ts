@@ -1,0 +1,64 @@
+import { createBackoff } from '../base/backoff.ts'
+import { sleep, systemClock } from '../base/clock.ts'
+import { errorText, StartError } from '../base/errors.ts'
+import { callOnce } from '../client/grpc-stream.ts'
+import { CLIENT_FLAGS, connectGateway, type GatewayClient } from '../client/session.ts'
+import { type OpenTunnel, openTunnel, TunnelRefused, type TunnelTicket } from '../client/tunnel.ts'
+import { LIMITS } from '../limits.ts'
+import { defineGatewayCommand } from './command.ts'
+import { sandboxIdOf } from './exec.ts'
+
+const NOT_READY = 412
+
+/** Waits for a sandbox that is not ready, as long as the real command line tool does (spec/relay.md §12). */
+async function openWhenReady(client: GatewayClient, ticket: TunnelTicket): Promise<OpenTunnel> {
+  const pauses = createBackoff(LIMITS.tunnelRetryFirstMs, LIMITS.tunnelRetryMostMs, () => 0)
+  const until = systemClock.monotonicMs() + LIMITS.tunnelRetryForMs
+  for (;;) {
+    try {
+      return await openTunnel(client.endpoint, ticket)
+    } catch (error) {
+      const isWorthIt =
+        error instanceof TunnelRefused && error.status === NOT_READY && systemClock.monotonicMs() < until
+      if (!isWorthIt) throw error
+      await sleep(systemClock, pauses.nextMs())
+    }
+  }
+}
+
+/** Joins standard input and output to the tunnel until the gateway ends it; what came through has then been written. */
+function pipe({ socket, early }: OpenTunnel): Promise<void> {
+  return new Promise(resolve => {
+    const flush = () => void process.stdout.write('', () => resolve())
+    if (early.length > 0) process.stdout.write(early)
+    process.stdin.pipe(socket)
+    socket.pipe(process.stdout, { end: false })
+    socket.once('error', flush)
+    socket.once('end', flush)
+    socket.once('close', flush)
+    process.stdout.once('error', () => resolve())
+  })
+}
+
+/** `ssh-proxy NAME`: what OpenSSH runs as ProxyCommand. The SSH session it opens is revoked when it ends. */
+export const command = defineGatewayCommand({
+  flags: CLIENT_FLAGS,
+  positionals: [{ name: 'name', help: 'Name of the sandbox' }],
+  async run(values) {
+    try {
+      const client = await connectGateway(values.text('gateway-endpoint'), values.optional('token'))
+      const sandboxId = await sandboxIdOf(client, values.positionals[0] ?? '')
+      const session = await callOnce(client.open('CreateSshSession'), { sandbox_id: sandboxId })
+      const ticket = { sandboxId, token: session.token, connectPath: session.connect_path }
+      try {
+        await pipe(await openWhenReady(client, ticket))
+      } finally {
+        await callOnce(client.open('RevokeSshSession'), { token: ticket.token }).catch(() => undefined)
+        client.close()
+      }
+      return 0
+    } catch (error) {
+      throw new StartError(errorText(error), 1, { cause: error })
+    }
+  },
+})

@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs'
+import http2 from 'node:http2'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { osErrorText } from '../base/os-error.ts'
+import { printable } from '../config/problems.ts'
+import { LIMITS } from '../limits.ts'
+import { ClientFailure } from './failure.ts'
+
+/** TLS material of a client in PEM: the authorities it trusts, and the certificate it shows. */
+export interface ClientTls {
+  /** Absent = what the runtime trusts. */
+  readonly ca?: Buffer | string | string[]
+  readonly cert?: Buffer | string
+  readonly key?: Buffer | string
+  /** Takes any certificate; only for asking a process of this machine whether it is well. */
+  readonly rejectUnauthorized?: false
+}
+
+/** Where a gateway is and how to reach it. */
+export interface Endpoint {
+  readonly url: URL
+  readonly tls: ClientTls
+}
+
+/** A URL of a gateway: http or https, host and port, nothing behind. Throws a `ClientFailure` that says what is wrong. */
+export function parseEndpoint(url: string): URL {
+  const parsed = URL.canParse(url) ? new URL(url) : null
+  if (parsed === null || parsed.host === '')
+    throw new ClientFailure('usage', `not a URL of a gateway: '${printable(url)}'`)
+  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')
+    throw new ClientFailure('usage', `a gateway has an http:// or https:// URL, not '${printable(url)}'`)
+  if (parsed.username !== '' || parsed.password !== '' || parsed.search !== '' || parsed.hash !== '')
+    throw new ClientFailure('usage', 'the URL of a gateway has no user, password, query or fragment')
+  return parsed
+}
+
+/** The endpoint of a URL, with the files that `OPENSHELL_TLS_CA`, `_CERT` and `_KEY` name. Throws a sentence. */
+export function readEndpoint(url: string, env: Readonly<Record<string, string | undefined>>): Endpoint {
+  const parsed = parseEndpoint(url)
+  const file = (name: string) => (env[name] ? { [name]: readFileSync(env[name]) } : {})
+  const files: Record<string, Buffer> = {
+    ...file('OPENSHELL_TLS_CA'),
+    ...file('OPENSHELL_TLS_CERT'),
+    ...file('OPENSHELL_TLS_KEY'),
+  }
+  const tls = {
+    ...(files['OPENSHELL_TLS_CA'] ? { ca: files['OPENSHELL_TLS_CA'] } : {}),
+    ...(files['OPENSHELL_TLS_CERT'] ? { cert: files['OPENSHELL_TLS_CERT'] } : {}),
+    ...(files['OPENSHELL_TLS_KEY'] ? { key: files['OPENSHELL_TLS_KEY'] } : {}),
+  }
+  return { url: parsed, tls }
+}
+
+const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, '')
+const portOf = (url: URL): number => Number(url.port || (url.protocol === 'https:' ? 443 : 80))
+
+/** Errors of a handshake that a person can mend, and how. */
+const HANDSHAKE_HINTS: readonly (readonly [RegExp, string])[] = [
+  [
+    /SELF_SIGNED|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED/,
+    'its certificate is not from an authority this machine trusts; name that authority with --ca',
+  ],
+  [/CERT_HAS_EXPIRED/, 'its certificate, or that of its authority, has expired'],
+  [/CERT_NOT_YET_VALID/, 'its certificate is not valid yet; is the clock of this machine right?'],
+  [/ALTNAME|HOSTNAME/, 'its certificate is for another name'],
+  [/WRONG_VERSION|HTTP_REQUEST|PACKET_LENGTH/, 'it does not speak TLS; is the URL one with http:// ?'],
+]
+
+/** Why a connection did not come about, in words. */
+function dialFault(error: unknown): string {
+  if (typeof error === 'string') return error
+  const code = String((error as { code?: unknown }).code ?? '')
+  const hint = HANDSHAKE_HINTS.find(([pattern]) => pattern.test(code))
+  if (hint) return `${hint[1]} (${code})`
+  const text = osErrorText(error)
+  return text === '' ? code || 'connection failed' : text
+}
+
+/** A connection, plain or TLS as the scheme says, with TCP_NODELAY. Rejects with a sentence after `dialMs`. */
+export function dial(endpoint: Endpoint, alpn: readonly string[] = []): Promise<Socket> {
+  const { url, tls } = endpoint
+  const target = { host: hostOf(url), port: portOf(url), allowHalfOpen: true }
+  const secure = url.protocol === 'https:'
+  const servername = isIP(target.host) ? {} : { servername: target.host }
+  return new Promise((resolve, reject) => {
+    const socket = secure
+      ? connectTls({ ...target, ...tls, ...servername, ALPNProtocols: [...alpn] })
+      : connectTcp(target)
+    const fail = (error: unknown) => {
+      clearTimeout(timer)
+      socket.destroy()
+      reject(new ClientFailure('unreachable', `cannot reach ${url.origin}: ${dialFault(error)}`, { cause: error }))
+    }
+    const timer = setTimeout(() => fail('timed out'), LIMITS.dialMs)
+    socket.once('error', fail)
+    socket.once(secure ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timer)
+      socket.off('error', fail)
+      socket.setNoDelay(true)
+      resolve(socket)
+    })
+  })
+}
+
+/** An HTTP/2 session over a connection of its own, with windows wide enough for bulk data. */
+export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2Session> {
+  const socket = await dial(endpoint, ['h2'])
+  const session = http2.connect(endpoint.url.origin, {
+    createConnection: () => socket,
+    settings: { initialWindowSize: LIMITS.windowBytes, enablePush: false },
+  })
+  session.on('error', () => {})
+  await new Promise<void>((resolve, reject) => {
+    session.once('connect', () => resolve())
+    session.once('close', () =>
+      reject(new ClientFailure('unreachable', `cannot reach ${endpoint.url.origin}: connection closed`)),
+    )
+  })
+  session.setLocalWindowSize(LIMITS.windowBytes)
+  return session
+}

@@ -1,0 +1,139 @@
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import { LIMITS } from '../limits.ts'
+import { codec, type Init, type MessageName } from '../wire/codec.ts'
+import type { Messages } from '../wire/messages.generated.ts'
+
+/** How a call ended, as trailers said; code 14 when the stream broke off. */
+export interface CallEnd {
+  readonly code: number
+  readonly details: string
+}
+
+const UNAVAILABLE = 14
+const UNKNOWN = 2
+const PREFIX_BYTES = 5
+const NO_ERROR = 0
+const CANCEL = 8
+
+/** Opens the HTTP/2 stream of one RPC. */
+export function openCall(
+  session: ClientHttp2Session,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): ClientHttp2Stream {
+  return session.request({
+    ':method': 'POST',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...headers,
+  })
+}
+
+/** The status of a finished stream. Listen before it ends. */
+export function callEnd(stream: ClientHttp2Stream): Promise<CallEnd> {
+  return new Promise(resolve => {
+    const read = (headers: Record<string, unknown>) => {
+      const code = headers['grpc-status']
+      if (code === undefined) return
+      resolve({ code: Number(code), details: decodeText(String(headers['grpc-message'] ?? '')) })
+    }
+    stream.on('response', headers => {
+      read(headers)
+      if (headers[':status'] !== 200) resolve({ code: UNKNOWN, details: `HTTP status ${headers[':status']}` })
+    })
+    stream.on('trailers', read)
+    stream.on('error', () => {})
+    stream.once('close', () => resolve({ code: UNAVAILABLE, details: 'connection lost' }))
+  })
+}
+
+function decodeText(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** A streaming RPC on a connection that also carries relays, with messages both ways. */
+export class GrpcStream<Request extends MessageName, Response extends MessageName> {
+  /** The status it ended with. */
+  readonly ended: Promise<CallEnd>
+  readonly #stream: ClientHttp2Stream
+  readonly #request: Request
+  readonly #response: Response
+
+  constructor(stream: ClientHttp2Stream, request: Request, response: Response) {
+    this.#stream = stream
+    this.#request = request
+    this.#response = response
+    this.ended = callEnd(stream)
+  }
+
+  /** Resolves when the connection may take another message; a message for a stream that is over is dropped. */
+  send(message: Init<Messages[Request]>): Promise<void> {
+    const bytes = codec(this.#request).encode(message)
+    const head = Buffer.alloc(PREFIX_BYTES)
+    head.writeUInt32BE(bytes.length, 1)
+    const stream = this.#stream
+    if (stream.destroyed || stream.writableEnded || stream.write(Buffer.concat([head, bytes]))) return Promise.resolve()
+    return new Promise(resolve => {
+      stream.once('drain', resolve)
+      stream.once('close', resolve)
+    })
+  }
+
+  end(): void {
+    this.#stream.end()
+  }
+
+  cancel(): void {
+    if (!this.#stream.closed) this.#stream.close(CANCEL)
+  }
+
+  /** Messages until the other end is done; ends early, without an error, when the stream breaks off. */
+  async *messages(): AsyncGenerator<Messages[Response]> {
+    let held: Buffer = Buffer.alloc(0)
+    const pieces = this.#stream as AsyncIterable<Buffer>
+    try {
+      for await (const piece of pieces) {
+        held = held.length > 0 ? Buffer.concat([held, piece]) : piece
+        while (held.length >= PREFIX_BYTES) {
+          const size = held.readUInt32BE(1)
+          if (size > LIMITS.sendMessageBytes) return this.cancel()
+          if (held.length < PREFIX_BYTES + size) break
+          yield codec(this.#response).decode(held.subarray(PREFIX_BYTES, PREFIX_BYTES + size))
+          held = held.subarray(PREFIX_BYTES + size)
+        }
+      }
+    } catch {
+      if (!this.#stream.closed) this.#stream.close(NO_ERROR)
+    }
+  }
+}
+
+/** An answer other than OK. */
+export class CallFailed extends Error {
+  override readonly name = 'CallFailed'
+  readonly code: number
+
+  constructor(end: CallEnd) {
+    super(end.details || `status ${end.code}`)
+    this.code = end.code
+  }
+}
+
+/** One request, one answer. Throws `CallFailed` when the status is not OK or there is no answer. */
+export async function callOnce<Request extends MessageName, Response extends MessageName>(
+  stream: GrpcStream<Request, Response>,
+  request: Init<Messages[Request]>,
+): Promise<Messages[Response]> {
+  await stream.send(request)
+  stream.end()
+  let answer: Messages[Response] | null = null
+  for await (const message of stream.messages()) answer ??= message
+  const end = await stream.ended
+  if (end.code !== 0 || answer === null) throw new CallFailed(end)
+  return answer
+}

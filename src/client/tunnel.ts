@@ -1,0 +1,74 @@
+import type { Socket } from 'node:net'
+import { LIMITS } from '../limits.ts'
+import { dial, type Endpoint } from './channel.ts'
+
+/** What `CreateSshSession` handed out. */
+export interface TunnelTicket {
+  readonly sandboxId: string
+  readonly token: string
+  readonly connectPath: string
+}
+
+/** A tunnel that stands: its socket, paused, and what already came through it. */
+export interface OpenTunnel {
+  readonly socket: Socket
+  readonly early: Buffer
+}
+
+/** The gateway refused the tunnel; 412 = the sandbox is not ready yet. */
+export class TunnelRefused extends Error {
+  readonly status: number
+
+  constructor(status: number) {
+    super(`gateway CONNECT failed with status ${status}`)
+    this.status = status
+  }
+}
+
+/** Opens a tunnel by `CONNECT` (spec/client.md §10.3). Rejects with `TunnelRefused` or a sentence. */
+export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Promise<OpenTunnel> {
+  const socket = await dial(endpoint)
+  const lines = [
+    `CONNECT ${ticket.connectPath} HTTP/1.1`,
+    `Host: ${endpoint.url.hostname}`,
+    `X-Sandbox-Id: ${ticket.sandboxId}`,
+    `X-Sandbox-Token: ${ticket.token}`,
+  ]
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+  try {
+    const { head, rest } = await readHead(socket)
+    const status = Number(head.split(' ', 2)[1])
+    if (status !== 200) throw new TunnelRefused(status)
+    return { socket, early: rest }
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+const BLANK_LINE = '\r\n\r\n'
+
+function readHead(socket: Socket): Promise<{ head: string; rest: Buffer }> {
+  return new Promise((resolve, reject) => {
+    let held: Buffer = Buffer.alloc(0)
+    const leave = () => {
+      socket.off('data', onData)
+      socket.off('end', onEnd)
+      socket.off('error', reject)
+    }
+    const onEnd = () => reject(new Error('gateway closed the connection'))
+    const onData = (piece: Buffer) => {
+      held = Buffer.concat([held, piece])
+      const end = held.indexOf(BLANK_LINE)
+      if (end < 0 && held.length > LIMITS.connectHeadBytes)
+        return reject(new Error('gateway answered with too long a head'))
+      if (end < 0) return
+      socket.pause()
+      leave()
+      resolve({ head: held.toString('latin1', 0, end), rest: held.subarray(end + BLANK_LINE.length) })
+    }
+    socket.on('data', onData)
+    socket.once('end', onEnd)
+    socket.once('error', reject)
+  })
+}
