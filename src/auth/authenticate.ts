@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { type ErrorKind, GatewayError, StartError } from '../base/errors.ts'
 import type { OidcConfig, SandboxSecretConfig } from '../config/config.ts'
+import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import { isRefusal, type TokenPolicy, type TokenRefusal, verifyToken } from './bearer.ts'
 import { cautionsOf } from './cautions.ts'
@@ -199,6 +200,7 @@ class ProofAuthenticator implements Authenticator {
 
   /** The bearer of a token, verified now or a moment ago. */
   #userOf(token: string): User | Promise<User> {
+    if (token.length > LIMITS.tokenBytes) throw this.#tokenRefusal({ refused: 'oversize' })
     const key = this.#cache.keyOf(token)
     const known = this.#cache.get(key)
     this.#deps.onTokenCache?.(known !== undefined)

@@ -47,6 +47,8 @@ const HEADER_TYPES: ReadonlySet<string> = new Set(['jwt', 'at+jwt', 'application
 const FOREIGN_TYPES: ReadonlySet<unknown> = new Set(['ID', 'Refresh', 'Logout', 'Offline'])
 const PART = /^[A-Za-z0-9_-]*$/
 const CONTROL = /\p{Cc}/u
+/** Keeps a byte-order mark, which JSON does not allow. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const refuse = (refused: TokenRefusal['refused'], detail?: string): TokenRefusal =>
   detail === undefined ? { refused } : { refused, detail }
@@ -114,7 +116,7 @@ async function checkSignature(token: string, key: CryptoKey, alg: string): Promi
 /** The object in one part of a token: UTF-8 without byte-order mark, no flaw that a parser would hide. */
 function readJson(part: string): { object: Claims } | TokenRefusal {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(part, 'base64url'))
+    const text = UTF8.decode(Buffer.from(part, 'base64url'))
     const flaw = findJsonFlaw(text, LIMITS.tokenDepth)
     if (flaw) return refuse(flaw === 'duplicate' ? 'duplicate-claim' : 'payload', flaw)
     const object: unknown = JSON.parse(text)
