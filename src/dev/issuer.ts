@@ -1,12 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair } from 'jose'
-import Provider, {
-  type Configuration,
-  errors,
-  type ResourceServer,
-  type TokenEndpointGrantContext,
-} from 'oidc-provider'
+import type Provider from 'oidc-provider'
+import type { Configuration, ResourceServer, TokenEndpointGrantContext } from 'oidc-provider'
 import { grantAll, RESOURCE, realmScopes } from './issuer-grant.ts'
 import { answerLogin } from './issuer-login.ts'
 import { findUser, REALM } from './realm.ts'
@@ -34,8 +30,15 @@ export async function startDevIssuer(port = 0): Promise<DevIssuer> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const provider = new Provider(url, await configuration())
-  provider.registerGrantType('password', passwordGrant(provider), ['username', 'password', 'scope'])
+  const settings = await configuration()
+  const { provider, refuse } = await quietly(async () => {
+    const library = await import('oidc-provider')
+    return {
+      provider: new library.default(url, settings),
+      refuse: (text: string) => new library.errors.InvalidGrant(text),
+    }
+  })
+  provider.registerGrantType('password', passwordGrant(provider, refuse), ['username', 'password', 'scope'])
   const handle = provider.callback()
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     if (request.url?.startsWith('/interaction/')) void answerLogin(provider, request, response)
@@ -48,6 +51,17 @@ export async function startDevIssuer(port = 0): Promise<DevIssuer> {
         server.close(() => resolve())
         server.closeAllConnections()
       }),
+  }
+}
+
+/** The library warns of its runtime and of its store in memory; both are what an issuer for development is. */
+async function quietly<T>(work: () => Promise<T>): Promise<T> {
+  const { warn } = console
+  console.warn = () => {}
+  try {
+    return await work()
+  } finally {
+    console.warn = warn
   }
 }
 
@@ -136,11 +150,11 @@ interface PasswordParams {
 }
 
 /** The password grant of the realm's test users; no interactive client needs it. */
-function passwordGrant(provider: Provider) {
+function passwordGrant(provider: Provider, refuse: (text: string) => Error) {
   return async (context: TokenEndpointGrantContext<PasswordParams>): Promise<void> => {
     const { username, password, scope } = context.oidc.params
     const user = findUser(username ?? '')
-    if (!user || user.password !== password) throw new errors.InvalidGrant('wrong user name or password')
+    if (!user || user.password !== password) throw refuse('wrong user name or password')
     const client = context.oidc.client
     const granted = realmScopes(scope).join(' ')
     const grantId = await grantAll(provider, user.name, client.clientId, granted)

@@ -1,0 +1,121 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Authenticator, createAuthenticator } from '../auth/authenticate.ts'
+import { systemClock as clock } from '../base/clock.ts'
+import type { Config } from '../config/config.ts'
+import { driverCommand } from '../drivers/command.ts'
+import { createComputeDriver } from '../drivers/compute.ts'
+import type { ComputeDriver, CredentialsDriver } from '../drivers/contract.ts'
+import { createCredentialsDriver } from '../drivers/credentials.ts'
+import { type DriverProcess, findDriver, startDriverProcess } from '../drivers/process.ts'
+import type { RootLogger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { NotReady, type Probe } from '../observe/readiness.ts'
+import type { Store } from '../store/store.ts'
+import type { Owned } from './owned.ts'
+
+/** The environment that a spawned driver inherits parts of. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** The parts that readiness asks, known by name from the start; one that does not exist yet is starting. */
+export function createProbes(config: Config): { table: Record<string, Probe>; set(name: string, probe: Probe): void } {
+  const starting: Probe = () => Promise.reject(new NotReady('starting'))
+  const names = [
+    'database',
+    'compute_driver',
+    ...(config.oidc ? ['oidc'] : []),
+    ...(config.credentialsDriverSocket ? ['credentials_driver'] : []),
+  ]
+  const current = new Map<string, Probe>()
+  return {
+    table: Object.fromEntries(
+      names.map(name => [name, (signal: AbortSignal) => (current.get(name) ?? starting)(signal)]),
+    ),
+    set: (name, probe) => void current.set(name, probe),
+  }
+}
+
+/** Who may call, with the issuer's keys fetched in the background (decision 15). */
+export function openAuth(
+  config: Config,
+  environment: Environment,
+  store: Store,
+  metrics: Metrics,
+  log: RootLogger,
+): Authenticator {
+  const certFile = environment['SSL_CERT_FILE']
+  return createAuthenticator(
+    { oidc: config.oidc, sandboxSecret: config.sandboxSecret, clientCaConfigured: config.tls !== null },
+    {
+      ...{ clock, log, caFiles: certFile ? [certFile] : [] },
+      async sandboxIds() {
+        const ids: string[] = []
+        for await (const row of store.scan('sandbox')) ids.push(row.id)
+        return ids
+      },
+      onRefusal: metrics.countAuthFailure,
+      onKeyFetch: outcome => outcome === 'failed' && metrics.countKeyRefreshFailure(),
+      onAbuse: peer => destroyConnection(peer.connection),
+    },
+  )
+}
+
+/** Ends the connection of a peer that guesses secrets (A-08). */
+function destroyConnection(connection: object): void {
+  if ('destroy' in connection && typeof connection.destroy === 'function') connection.destroy()
+}
+
+/** Readiness of the issuer: some keys are usable. */
+export async function requireUsable(auth: Authenticator): Promise<void> {
+  if (auth.readiness().status === 'unavailable') throw new NotReady('no signing keys')
+}
+
+/** The driver behind `--compute-driver-socket`, or one that the gateway starts itself (decisions 5, 6). */
+export function openCompute(config: Config, environment: Environment, owned: Owned, log: RootLogger): ComputeDriver {
+  const { driver, socket } = config.compute
+  const spawned = socket === null ? spawnDriver(config, environment, owned, log) : null
+  log.info('Using compute driver', { driver })
+  const compute = createComputeDriver({
+    ...{ socketPath: socket ?? spawned!.socketPath, driver, connectTimeoutSecs: config.driverConnectTimeoutSecs, log },
+    ...(spawned && { explain: () => spawned.explain() }),
+  })
+  return owned.add('compute driver', compute, it => it.close())
+}
+
+function spawnDriver(config: Config, environment: Environment, owned: Owned, log: RootLogger): DriverProcess {
+  const { driver: name, driverDir, settings } = config.compute
+  const executable = findDriver(name, { driverDir, home: environment['HOME'] ?? null, executable: process.execPath })
+  const directory = owned.add('driver directory', mkdtempSync(join(tmpdir(), 'openshell-driver-')), path =>
+    rmSync(path, { recursive: true, force: true }),
+  )
+  const command = driverCommand({
+    name,
+    settings,
+    logLevel: config.logLevel,
+    handshakeSecret: config.sandboxSecret.master,
+    environment,
+  })
+  return owned.add('driver process', startDriverProcess({ name, executable, directory, log, ...command }), it =>
+    it.close(),
+  )
+}
+
+/** The driver behind `--credentials-driver-socket`. */
+export function openCredentials(config: Config, socketPath: string, owned: Owned, log: RootLogger): CredentialsDriver {
+  const driver = createCredentialsDriver({ socketPath, connectTimeoutSecs: config.driverConnectTimeoutSecs, log })
+  return owned.add('credentials driver', driver, it => it.close())
+}
+
+/** Readiness says which driver is missing and nothing of what it answered. */
+export function driverProbe(
+  name: 'compute' | 'credentials',
+  driver: Pick<ComputeDriver, 'state'>,
+  metrics: Metrics,
+): Probe {
+  return async () => {
+    const isUp = driver.state.status === 'ready'
+    metrics.setDriverUp(name, isUp)
+    if (!isUp) throw new NotReady('not connected')
+  }
+}
