@@ -77,6 +77,8 @@ export interface Observed {
 export interface Surroundings {
   readonly isConnected: boolean
   readonly ageMs: number
+  /** The word stood in a list, which may say less than the sandbox's own answer: what it leaves out stays as it was. */
+  readonly isFromList?: boolean
 }
 
 /**
@@ -86,7 +88,8 @@ export interface Surroundings {
  */
 export function observe(before: Sandbox, observed: ComputeDriverSandboxStatus | null, around: Surroundings): Observed {
   if (!observed && saysNothing(before.phase, around)) return { sandbox: before, changed: false }
-  const status = observed ? publicStatus(observed, before.spec?.gpu === true) : null
+  const told = observed ? publicStatus(observed, before.spec?.gpu === true) : null
+  const status = told && around.isFromList ? filledIn(told, before.status) : told
   const derived = derivePhase(
     status && observed ? { conditions: status.conditions, deleting: observed.deleting } : null,
     around.ageMs,
@@ -125,6 +128,14 @@ function publicStatus(status: ComputeDriverSandboxStatus, isGpu: boolean): Sandb
     }),
   }
 }
+
+const filledIn = (status: SandboxStatus, known: SandboxStatus | null): SandboxStatus => ({
+  sandbox_name: status.sandbox_name || (known?.sandbox_name ?? ''),
+  agent_pod: status.agent_pod || (known?.agent_pod ?? ''),
+  agent_fd: status.agent_fd || (known?.agent_fd ?? ''),
+  sandbox_fd: status.sandbox_fd || (known?.sandbox_fd ?? ''),
+  conditions: status.conditions,
+})
 
 const clip = (text: string): string =>
   text.length > LIMITS.driverTextChars ? `${text.slice(0, LIMITS.driverTextChars).toWellFormed()}…` : text

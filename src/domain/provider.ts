@@ -10,7 +10,8 @@ export const REDACTED = 'REDACTED'
 
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const NAME = /^[A-Za-z0-9._-]+$/
-const ALPHANUMERIC = /^[A-Za-z0-9]$/
+const NAME_FIRST = /^[A-Za-z0-9]$/
+const NAME_LAST = /^[A-Za-z0-9_]$/
 const REFERENCE = 'openshell:resolve:credential:'
 const REFERENCE_NAME = /^[A-Za-z0-9._-]{1,128}$/
 
@@ -63,8 +64,8 @@ export function sizeViolation(provider: Provider): string | null {
 }
 
 function nameViolation(name: string): string | null {
-  if (NAME.test(name) && ALPHANUMERIC.test(name[0]!) && ALPHANUMERIC.test(name.at(-1)!)) return null
-  return "provider.name must consist of letters, digits, '.', '_' and '-', and start and end with a letter or digit"
+  if (NAME.test(name) && NAME_FIRST.test(name[0]!) && NAME_LAST.test(name.at(-1)!)) return null
+  return "provider.name must consist of letters, digits, '.', '_' and '-', start with a letter or digit and not end with '.' or '-'"
 }
 
 /** Keys must be names of variables, values must fit into a header line (W7). Names the key, never the value. */

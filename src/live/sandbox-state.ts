@@ -36,8 +36,11 @@ export type ObserveResult = 'applied' | 'unchanged' | 'unknown' | 'stale'
 export interface SandboxState {
   /** Null when there is no such record. Throws what the store throws. */
   mutate(id: string, change: Change): Promise<Mutated | null>
-  /** Applies a driver's word about a sandbox. `sinceMs`: wall time before which the record must not have changed since. */
-  observe(id: string, status: ComputeDriverSandboxStatus | null, sinceMs?: number): Promise<ObserveResult>
+  /**
+   * Applies a driver's word about a sandbox. `listedMs`: the word stood in a list asked for at that wall time; a record
+   * that changed since then is left alone.
+   */
+  observe(id: string, status: ComputeDriverSandboxStatus | null, listedMs?: number): Promise<ObserveResult>
   /** The record and all that depends on it go in one transaction; watchers, logs and events end (decision 19, W13). */
   remove(id: string, how: Closing['how']): Promise<boolean>
   /** Ends watches, logs and events of a sandbox whose record stays for a while. */
@@ -139,12 +142,12 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
   const observeLocked = async (
     id: string,
     status: ComputeDriverSandboxStatus | null,
-    sinceMs: number,
+    listedMs: number,
   ): Promise<ObserveResult> => {
     const row = await store.get('sandbox', id)
     if (!row) return 'unknown'
-    if (row.updatedAtMs >= sinceMs) return 'stale'
-    const around = { isConnected: sessions.has(id), ageMs: ageMs(row) }
+    if (row.updatedAtMs >= listedMs) return 'stale'
+    const around = { isConnected: sessions.has(id), ageMs: ageMs(row), isFromList: Number.isFinite(listedMs) }
     const known = sandboxCodec.decode(row.payload)
     const first = observe(known, status, around)
     if (!first.changed) {
@@ -153,7 +156,7 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
     }
     let before = known.phase
     const mutated = await mutateLocked(id, (sandbox, { row: current }) => {
-      if (current.updatedAtMs >= sinceMs) return null
+      if (current.updatedAtMs >= listedMs) return null
       before = sandbox.phase
       const next = observe(sandbox, status, around)
       return next.changed ? next.sandbox : null
@@ -165,7 +168,8 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
 
   return {
     mutate: (id, change) => lock.run(id, () => mutateLocked(id, change)),
-    observe: (id, status, sinceMs = Number.POSITIVE_INFINITY) => lock.run(id, () => observeLocked(id, status, sinceMs)),
+    observe: (id, status, listedMs = Number.POSITIVE_INFINITY) =>
+      lock.run(id, () => observeLocked(id, status, listedMs)),
     remove: (id, how) =>
       lock.run(id, async () => {
         const [row, existed] = await store.transaction(async tx => [

@@ -98,7 +98,7 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
     old?.end()
     for (const listener of listeners) listener.accepted(session)
     for (const waiter of waiters.get(session.sandboxId) ?? []) waiter.take(session)
-    log.info('supervisor session accepted', {
+    log.info('supervisor session: accepted', {
       sandbox_id: session.sandboxId,
       session_id: session.id,
       instance_id: session.instanceId,
@@ -111,7 +111,7 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
   const unregister = (session: SupervisorSession) => {
     if (sessions.get(session.sandboxId) !== session) return
     sessions.delete(session.sandboxId)
-    log.info('supervisor session ended', { sandbox_id: session.sandboxId, session_id: session.id })
+    log.info('supervisor session: ended', { sandbox_id: session.sandboxId, session_id: session.id })
     void tell('supervisorDisconnected', session)
   }
 
@@ -133,6 +133,11 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
         const running = session.run(stream)
         void tell('supervisorConnected', session)
         await running
+        if (sessions.get(session.sandboxId) === session)
+          log.info('supervisor session: stream closed by supervisor', {
+            sandbox_id: session.sandboxId,
+            session_id: session.id,
+          })
       } finally {
         unregister(session)
       }

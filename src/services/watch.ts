@@ -105,6 +105,15 @@ class Cursor<T extends { readonly encoded: Uint8Array; readonly bytes: number }>
     return item
   }
 
+  get next(): number {
+    return this.#next
+  }
+
+  /** Number of the item that comes after all that are there. */
+  get end(): number {
+    return this.#ring?.next ?? 0
+  }
+
   get hasMore(): boolean {
     this.#ring ??= this.#find()
     return this.#ring !== null && this.#next < this.#ring.next
@@ -147,6 +156,7 @@ class Watch {
     if (!payload) throw new GatewayError('NOT_FOUND', SANDBOX_TEXTS.sandboxNotFound)
     if (await this.#send(payload)) return
     this.#openTails()
+    await this.#replay()
     while (!this.#signal.aborted) {
       const over = await this.#pass()
       if (over) return
@@ -164,6 +174,13 @@ class Watch {
     const events = Math.min(event_tail === 0 ? LIMITS.platformEventTail : event_tail, LIMITS.platformEventTail)
     if (follow_logs) this.#logs = new Cursor(() => this.#deps.logs.ring(id), lines)
     if (follow_events) this.#events = new Cursor(() => this.#deps.events.ring(id), events)
+  }
+
+  /** The whole log tail comes before the first event, as clients that draw a picture from it expect. */
+  async #replay(): Promise<void> {
+    const logs = this.#logs
+    if (!logs) return
+    for (const end = logs.end; logs.next < end && !this.#signal.aborted; ) await this.#sendLogs(logs)
   }
 
   async #read(): Promise<Uint8Array | null> {

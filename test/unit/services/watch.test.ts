@@ -165,6 +165,17 @@ describe('logs and events', () => {
     expect(reader.events.map(brief)).toEqual(['PROVISIONING', 'log l1', 'log l2', 'event e1', 'log l3', 'event e2'])
   })
 
+  test('the whole log tail comes before the first event, also one that comes meanwhile', async () => {
+    const id = await world.make('a')
+    for (let batch = 0; batch < 3; batch++)
+      await push(id, ...Array.from({ length: 100 }, (_, n) => `${batch * 100 + n}`))
+    const reader = world.watch({ id, follow_logs: true, follow_events: true, log_tail_lines: 300 })
+    await happen(id, 'end')
+    await settle(100)
+    expect(reader.events).toHaveLength(302)
+    expect(brief(reader.events.at(-1)!)).toBe('event end')
+  })
+
   test('event_tail is honoured, 0 means fifty (W19)', async () => {
     const id = await world.make('a')
     for (let n = 0; n < 60; n++) await happen(id, `e${n}`)
