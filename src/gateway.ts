@@ -1,6 +1,7 @@
 import { systemClock as clock } from './base/clock.ts'
 import { errorText } from './base/errors.ts'
 import type { Config } from './config/config.ts'
+import { readProxySettings } from './domain/proxy-settings.ts'
 import { Owned } from './gateway/owned.ts'
 import {
   createProbes,
@@ -16,6 +17,7 @@ import { LIMITS } from './limits.ts'
 import { createLive } from './live/live.ts'
 import { createAuthPages } from './net/auth-pages.ts'
 import { capByDescriptors } from './net/connection-table.ts'
+import { createGrpcBridge } from './net/grpc-http1.ts'
 import { createHttpFront } from './net/http.ts'
 import { createListener, printAddress } from './net/listener.ts'
 import { createRoutes } from './net/routes.ts'
@@ -32,6 +34,7 @@ import { createPipeline, drainingStatus } from './rpc/pipeline.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createServices } from './services/services.ts'
 import { openStore } from './store/open.ts'
+import { readStoreKeys } from './store/store-keys.ts'
 import { methodsOf } from './wire/codec.ts'
 
 const STDOUT = 1
@@ -123,6 +126,12 @@ async function assemble(
   const services = createServices({
     ...{ version: options.version, store, live, compute, credentials, ssh: config.ssh, clock, log },
     listener: () => ({ address: config.bindAddress, port: listener.address()?.port ?? config.port, tls: tls !== null }),
+    ...(config.storeKeyFile !== null && { sealer: readStoreKeys(config.storeKeyFile) }),
+    inference: {
+      allowPrivate: config.inferenceAllowPrivateEndpoints,
+      proxy: readProxySettings(process.env),
+      revisionKey: `inference bundle revision ${config.sandboxSecret.master.reveal()}`,
+    },
     ...(config.sandboxSecret.issue && { deriveSandboxSecret: (id: string) => auth.secrets.issue(id).reveal() }),
   })
   recreate = services.recreate
@@ -173,7 +182,13 @@ async function assemble(
   )
   const onConnect = createSshConnect({ store, relays: live.relays, tunnels: live.tunnels, clock, log })
   const wsTunnel = createWsTunnel({ adopt: (socket, peer) => listener.adopt(socket, peer), clock, log })
-  const http = createHttpFront({ routes, hooks: { onConnect, onWebSocket: wsTunnel.accept }, clock, observe: observed })
+  const onGrpc = createGrpcBridge((socket, peer) => listener.adopt(socket, peer))
+  const http = createHttpFront({
+    routes,
+    hooks: { onConnect, onWebSocket: wsTunnel.accept, onGrpc },
+    clock,
+    observe: observed,
+  })
   const listener = owned.add(
     'listener',
     createListener(

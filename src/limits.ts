@@ -58,6 +58,8 @@ export const LIMITS = {
   /** As the reference (spec/gateway.md §8.2). */
   httpHeaders: 100,
   httpTargetBytes: 65_534,
+  /** CONNECT requests one connection may have refused and go on. */
+  httpRefusedConnects: 8,
   /** A connection being closed may take this long to read its last answer. */
   closeLingerMs: 1000,
   /** Held for an HTTP/2 connection in each direction between engine and socket. */

@@ -1,9 +1,10 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import type { Peer } from '../rpc/context.ts'
 import { emptyAnswer, type HttpAnswer, type RequestHead, rawAnswer } from './http-answer.ts'
+import { HttpConnections } from './http-connections.ts'
 import { type Routes, refuseWebSocket } from './routes.ts'
 
 /**
@@ -51,155 +52,128 @@ export interface HttpFront {
   destroy(): void
 }
 
-interface Connection {
-  readonly peer: Peer
-  timer: Timer
-  /** Requests and answers under way; 0 and not `isReading` = between two requests. */
-  pending: number
-  isReading: boolean
-  onFirst: () => void
-  readonly onData: () => void
+export function createHttpFront(options: HttpFrontOptions): HttpFront {
+  return new Front(options)
 }
 
-export function createHttpFront(options: HttpFrontOptions): HttpFront {
-  const { routes, hooks, clock } = options
-  const connections = new Map<Duplex, Connection>()
-  let isDraining = false
+class Front implements HttpFront {
+  readonly #options: HttpFrontOptions
+  readonly #connections: HttpConnections
+  readonly #server: Server
+  /** Times a connection came back from a refused CONNECT: the library keeps something for each. */
+  readonly #returns = new WeakMap<Duplex, number>()
 
-  const server = createServer(
-    {
-      // The reference asks for no Host (spec/gateway.md §8.2).
-      requireHostHeader: false,
-      maxHeaderSize: LIMITS.httpHeadBytes,
-      shouldUpgradeCallback: request => {
-        const peer = connections.get(request.socket)?.peer
-        return peer !== undefined && routes.isWebSocketPath(request.url ?? '') && refuseUpgrade(request, peer) === null
+  constructor(options: HttpFrontOptions) {
+    this.#options = options
+    this.#connections = new HttpConnections(options.clock)
+    this.#server = createServer(
+      {
+        // The reference asks for no Host (spec/gateway.md §8.2).
+        requireHostHeader: false,
+        maxHeaderSize: LIMITS.httpHeadBytes,
+        shouldUpgradeCallback: request => this.#isTunnelUpgrade(request),
       },
-    },
-    (request, response) => onRequest(request, response),
-  )
-  // The library's own timers do not run for sockets handed over (M12); those of `connections` do.
-  Object.assign(server, { keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 })
-  // The surplus is refused below; the library would drop it silently.
-  server.maxHeadersCount = 0
-
-  const arm = (socket: Duplex, connection: Connection, ms: number) => {
-    connection.timer.cancel()
-    connection.timer = clock.after(Math.max(ms, 1), () => socket.destroy())
+      (request, response) => this.#onRequest(request, response),
+    )
+    // The library's own timers do not run for sockets handed over (M12); those of HttpConnections do.
+    Object.assign(this.#server, { keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 })
+    // The surplus is refused by refuseHead; the library would drop it silently.
+    this.#server.maxHeadersCount = 0
+    this.#server.on('connect', (request: IncomingMessage, socket: Duplex, early: Buffer) =>
+      this.#onConnect(request, socket, early),
+    )
+    this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      const connection = this.#connections.release(socket)
+      if (connection === undefined) socket.destroy()
+      else options.hooks.onWebSocket(request, socket, head, connection.peer)
+    })
+    this.#server.on('clientError', (error: ClientError, socket: Duplex) => this.#onMalformed(error, socket))
   }
 
-  /** Takes a connection out of this server's care: it was closed or belongs to a tunnel now. */
-  const release = (socket: Duplex): Connection | undefined => {
-    const connection = connections.get(socket)
-    connection?.timer.cancel()
-    if (connection) socket.off('data', connection.onData)
-    connections.delete(socket)
-    connection?.onFirst()
-    return connection
+  accept(socket: Duplex, peer: Peer, firstMs: number, onFirst: () => void = () => {}): void {
+    this.#server.emit('connection', socket)
+    this.#connections.add(socket, peer, firstMs, onFirst)
   }
 
-  const accept = (socket: Duplex, peer: Peer, firstMs: number, onFirst: () => void = NOTHING) => {
-    const onData = () => {
-      if (connection.pending > 0 || connection.isReading) return
-      connection.isReading = true
-      arm(socket, connection, LIMITS.httpRequestMs)
-    }
-    const connection: Connection = { peer, timer: { cancel: NOTHING }, pending: 0, isReading: true, onFirst, onData }
-    connections.set(socket, connection)
-    arm(socket, connection, firstMs)
-    socket.once('close', () => release(socket))
-    socket.on('error', () => socket.destroy())
-    server.emit('connection', socket)
-    socket.on('data', onData)
+  drain(): void {
+    this.#connections.drain()
   }
 
-  const settle = (socket: Duplex, connection: Connection) => {
-    connection.pending--
-    if (connection.pending > 0 || connections.get(socket) !== connection) return
-    connection.isReading = false
-    if (isDraining) socket.destroy()
-    else arm(socket, connection, LIMITS.httpIdleMs)
+  destroy(): void {
+    this.#connections.destroy()
   }
 
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+  #isTunnelUpgrade(request: IncomingMessage): boolean {
+    const peer = this.#connections.get(request.socket)?.peer
+    if (peer === undefined || !this.#options.routes.isWebSocketPath(request.url ?? '')) return false
+    return refuseHead(request) === null && refuseWebSocket(headOf(request, peer)) === null
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request
-    const connection = connections.get(socket)
-    if (connection === undefined) return void socket.destroy()
-    connection.onFirst()
+    const { hooks, routes, clock, observe } = this.#options
+    const peer = this.#connections.get(socket)?.peer
+    if (peer === undefined) return void socket.destroy()
     const startedMs = clock.monotonicMs()
-    connection.pending += 2
-    arm(socket, connection, LIMITS.httpRequestMs)
-    request.once('close', () => settle(socket, connection))
-    response.once('close', () => settle(socket, connection))
-    if (isGrpc(request) && hooks.onGrpc) {
-      connection.timer.cancel()
-      return hooks.onGrpc(request, response, connection.peer)
+    const isThrough = this.#connections.begin(socket)
+    request.once('close', isThrough)
+    response.once('close', isThrough)
+    const refusal = refuseHead(request)
+    if (refusal === null && isGrpc(request) && hooks.onGrpc) {
+      this.#connections.suspend(socket)
+      return hooks.onGrpc(request, response, peer)
     }
     request.resume()
-    const refusal = refuseHead(request)
-    const answer = refusal ?? (isGrpc(request) ? UNKNOWN_RPC : routes.answerRoute(headOf(request, connection.peer)))
     const send = (answer: HttpAnswer) => {
-      options.observe(request.url ?? '', answer.status, (clock.monotonicMs() - startedMs) / 1000)
-      if (refusal !== null || request.httpVersion === '1.0')
-        return closeWith(socket, rawAnswer(answer, versionOf(request)))
-      if (isDraining) response.setHeader('connection', 'close')
+      observe(request.url ?? '', answer.status, (clock.monotonicMs() - startedMs) / 1000)
+      if (refusal !== null || request.httpVersion === '1.0') {
+        return this.#connections.closeWith(socket, rawAnswer(answer, versionOf(request)))
+      }
+      if (this.#connections.isDraining) response.setHeader('connection', 'close')
       response.writeHead(answer.status, answer.headers).end(answer.body)
     }
+    const answer = refusal ?? (isGrpc(request) ? UNKNOWN_RPC : routes.answerRoute(headOf(request, peer)))
     if (answer instanceof Promise) void answer.then(send)
     else send(answer)
   }
 
-  /** The last octets of a connection; a peer that does not close its side is not waited for. */
-  const closeWith = (socket: Duplex, text: string) => {
-    socket.end(text)
-    const timer = clock.after(LIMITS.closeLingerMs, () => socket.destroy())
-    socket.once('close', () => timer.cancel())
-  }
-
-  server.on('connect', (request: IncomingMessage, socket: Duplex, early: Buffer) => {
-    const peer = release(socket)?.peer
+  #onConnect(request: IncomingMessage, socket: Duplex, early: Buffer): void {
+    const { hooks, routes, observe } = this.#options
+    const peer = this.#connections.release(socket)?.peer
     if (peer === undefined) return void socket.destroy()
     const refuse = (answer: HttpAnswer) => {
-      options.observe(request.url ?? '', answer.status, 0)
-      if (isDraining || request.httpVersion === '1.0') return closeWith(socket, rawAnswer(answer, versionOf(request)))
-      socket.write(rawAnswer(answer, '1.1', false))
-      if (early.length > 0) socket.unshift(early)
-      accept(socket, peer, LIMITS.httpIdleMs)
-      socket.resume()
+      observe(request.url ?? '', answer.status, 0)
+      this.#answerConnect(request, socket, early, peer, answer)
     }
     const refusal = refuseHead(request)
-    if (refusal !== null) return closeWith(socket, rawAnswer(refusal))
+    if (refusal !== null) return this.#connections.closeWith(socket, rawAnswer(refusal))
     const head = headOf(request, peer)
     if (routes.isSshTunnel(head)) hooks.onConnect(request, socket, early, peer, refuse)
     else void Promise.resolve(routes.answerRoute(head)).then(refuse)
-  })
+  }
 
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const peer = release(socket)?.peer
-    if (peer === undefined) socket.destroy()
-    else hooks.onWebSocket(request, socket, head, peer)
-  })
+  /** Answers a CONNECT that became no tunnel and takes the connection back. */
+  #answerConnect(request: IncomingMessage, socket: Duplex, early: Buffer, peer: Peer, answer: HttpAnswer): void {
+    const returns = (this.#returns.get(socket) ?? 0) + 1
+    this.#returns.set(socket, returns)
+    const isLast = returns > LIMITS.httpRefusedConnects || request.httpVersion === '1.0'
+    if (isLast || this.#connections.isDraining) {
+      return this.#connections.closeWith(socket, rawAnswer(answer, versionOf(request)))
+    }
+    socket.write(rawAnswer(answer, '1.1', false))
+    if (early.length > 0) socket.unshift(early)
+    this.accept(socket, peer, LIMITS.httpIdleMs)
+    socket.resume()
+  }
 
-  server.on('clientError', (error: ClientError, socket: Duplex) => {
-    const peer = connections.get(socket)?.peer
+  #onMalformed(error: ClientError, socket: Duplex): void {
+    const peer = this.#connections.get(socket)?.peer
     if (peer === undefined || !socket.writable) return void socket.destroy()
-    void answerMalformed(error, peer, options).then(answer => closeWith(socket, rawAnswer(answer)))
-  })
-
-  return {
-    accept,
-    drain() {
-      isDraining = true
-      for (const [socket, { pending, isReading }] of connections) if (pending === 0 && !isReading) socket.destroy()
-    },
-    destroy() {
-      isDraining = true
-      for (const socket of [...connections.keys()]) socket.destroy()
-    },
+    void answerMalformed(error, peer, this.#options).then(answer =>
+      this.#connections.closeWith(socket, rawAnswer(answer)),
+    )
   }
 }
-
-const NOTHING = () => {}
 
 interface ClientError extends Error {
   readonly code?: string
@@ -211,9 +185,6 @@ const UNKNOWN_RPC: HttpAnswer = emptyAnswer(200, { 'content-type': 'application/
 
 const isGrpc = (request: IncomingMessage): boolean =>
   request.headers['content-type']?.startsWith('application/grpc') ?? false
-
-const refuseUpgrade = (request: IncomingMessage, peer: Peer): HttpAnswer | null =>
-  refuseHead(request) ?? refuseWebSocket(headOf(request, peer))
 
 /** Heads the parser lets pass although they are over a limit or can be read in two ways (F-11). */
 function refuseHead(request: IncomingMessage): HttpAnswer | null {

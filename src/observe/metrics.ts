@@ -61,7 +61,8 @@ export const NO_METRICS: Metrics = {
 }
 
 /** Dashboards of the reference keep their series; what is ours alone has a prefix of its own. */
-const fullName = (name: string): string => `openshell_${/^(grpc|http)_request/.test(name) ? 'server' : 'gateway'}_${name}`
+const fullName = (name: string): string =>
+  `openshell_${/^(grpc|http)_request/.test(name) ? 'server' : 'gateway'}_${name}`
 
 /** Loads the metrics library only when a port serves it: it would be the largest part of the start otherwise. */
 export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
@@ -115,20 +116,10 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const authReasons = closedSet()
   const refusalReasons = closedSet()
   let sources: Partial<MetricSources> = {}
-  const gauged = (name: string, help: string, read: () => number | null | undefined) =>
-    gauge(fullName(name), help, () => read() ?? null)
-  gauged('supervisor_sessions', 'Connected supervisors.', () => sources.sessions?.())
-  gauged('pending_relays', 'Relays waiting for their supervisor.', () => sources.pendingRelays?.())
-  gauged('ssh_tunnels', 'Open SSH tunnels.', () => sources.tunnels?.().ssh)
-  gauged('ws_tunnels', 'Open WebSocket tunnels.', () => sources.tunnels?.().ws)
-  gauged('connections', 'Open connections of the main port.', () => sources.connections?.())
-  gauged('jwks_age_seconds', 'Time since the signing keys were fetched.', () => sources.keyAgeSeconds?.())
-  gauged('tls_certificate_not_after_seconds', 'End of the certificate, seconds since the epoch.', () => {
-    const endMs = sources.certificateEndMs?.()
-    return endMs === null || endMs === undefined ? null : endMs / 1000
-  })
+  addSourceGauges(gauge, () => sources)
   const lag = sampleEventLoop()
-  gauged('event_loop_lag_seconds', 'Longest delay of the event loop since the last look.', lag.takeSeconds)
+  const lagHelp = 'Longest delay of the event loop since the last look.'
+  gauge(fullName('event_loop_lag_seconds'), lagHelp, lag.takeSeconds)
   new Counter({
     name: 'process_cpu_seconds_total',
     help: 'User and system time used.',
@@ -193,8 +184,25 @@ function closedSet(): (word: string) => string {
   }
 }
 
+type AddGauge = (name: string, help: string, read: () => number | null) => unknown
+
+function addSourceGauges(gauge: AddGauge, sources: () => Partial<MetricSources>): void {
+  const add = (name: string, help: string, read: (from: Partial<MetricSources>) => number | null | undefined) =>
+    gauge(fullName(name), help, () => read(sources()) ?? null)
+  add('supervisor_sessions', 'Connected supervisors.', from => from.sessions?.())
+  add('pending_relays', 'Relays waiting for their supervisor.', from => from.pendingRelays?.())
+  add('ssh_tunnels', 'Open SSH tunnels.', from => from.tunnels?.().ssh)
+  add('ws_tunnels', 'Open WebSocket tunnels.', from => from.tunnels?.().ws)
+  add('connections', 'Open connections of the main port.', from => from.connections?.())
+  add('jwks_age_seconds', 'Time since the signing keys were fetched.', from => from.keyAgeSeconds?.())
+  add('tls_certificate_not_after_seconds', 'End of the certificate, seconds since the epoch.', from => {
+    const endMs = from.certificateEndMs?.()
+    return endMs === null || endMs === undefined ? null : endMs / 1000
+  })
+}
+
 /** The names every Prometheus dashboard knows. Some sources throw when descriptors run out (M13): those are left out then. */
-function addProcessGauges(gauge: (name: string, help: string, read: () => number | null) => unknown): void {
+function addProcessGauges(gauge: AddGauge): void {
   const startSeconds = Math.floor(Date.now() / 1000 - process.uptime())
   gauge('process_start_time_seconds', 'Start of the process, seconds since the epoch.', () => startSeconds)
   gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())

@@ -119,6 +119,15 @@ describe('HTTP/1.1 (F-11)', () => {
     expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(match => match[1])).toEqual(['401', '404'])
   })
 
+  test('a connection whose CONNECTs are refused again and again is closed', async () => {
+    await using port = await openSharedPort()
+    const raw = await openRaw(port.port)
+    raw.send('CONNECT /connect/ssh HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(50))
+    const text = (await raw.closed()).toString()
+    expect(text.match(/HTTP\/1\.1 401/g)).toHaveLength(LIMITS.httpRefusedConnects + 1)
+    raw.destroy()
+  })
+
   test('an HTTP/1.0 answer says HTTP/1.0', async () => {
     await using port = await openSharedPort()
     expect((await askRaw(port.port, 'GET /nope HTTP/1.0\r\n\r\n')).text).toStartWith('HTTP/1.0 404 ')
