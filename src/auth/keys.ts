@@ -109,7 +109,7 @@ class IssuerKeys implements KeyCache {
   async resolve(kid: string): Promise<KeyAnswer> {
     const known = this.find(kid)
     if (known) return known
-    if (kid.length > LIMITS.kidChars || this.#unknownKids.isRemembered(kid)) return 'unknown'
+    if (kid.length > LIMITS.kidChars || this.#isUseless(kid) || this.#unknownKids.isRemembered(kid)) return 'unknown'
     if (this.#waiting >= LIMITS.keyWaiters) return 'unavailable'
     const fetching = this.#seek(kid)
     if (fetching === null) return this.#isBlind || this.#lastOutcome === 'failed' ? 'unavailable' : 'unknown'
@@ -150,6 +150,11 @@ class IssuerKeys implements KeyCache {
     this.#nextFetch?.cancel()
     this.#staleLimit?.cancel()
     this.#deps.client.close()
+  }
+
+  /** The issuer publishes the id for a key that is not for us: asking again brings nothing. */
+  #isUseless(kid: string): boolean {
+    return this.#held.dropped.some(key => key.kid === kid)
   }
 
   get #isBlind(): boolean {

@@ -428,6 +428,7 @@ describe('hostile documents (K-07, K-08)', () => {
     expect(await ask(harness, second)).toBe('ok')
     expect(await ask(harness, second, 'dup')).toBe(UNKNOWN)
     expect(await ask(harness, third, 'dup')).toBe(UNKNOWN)
+    expect(issuer.hits.jwks).toBe(1)
   })
 
   test('a bad x5c, a missing alg and use, an empty kid: the key is good all the same', async () => {
