@@ -34,6 +34,26 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./ssh-proxy.ts')).command,
   },
   {
+    name: 'install',
+    about: 'Write the systemd unit of the gateway and what belongs to it',
+    load: async () => (await import('./install.ts')).command,
+  },
+  {
+    name: 'call',
+    about: 'Call an RPC with JSON',
+    load: async () => (await import('./call.ts')).command,
+  },
+  {
+    name: 'token',
+    about: 'Print a bearer token',
+    load: async () => (await import('./token.ts')).command,
+  },
+  {
+    name: 'health',
+    about: 'Tell by the exit code whether a gateway is well',
+    load: async () => (await import('./health.ts')).command,
+  },
+  {
     name: 'completion',
     about: 'Print the completions of a shell: bash, zsh or fish',
     hiddenAlias: 'completions',

@@ -1,14 +1,15 @@
 /**
- * `bun run docs`: rewrites the sections of README.md between `<!-- NAME -->` and `<!-- /NAME -->` from the tables in
- * code. With `--check` it changes nothing and ends with 1 when a section is stale.
+ * `bun run docs`: rewrites the sections of README.md between `<!-- NAME -->` and `<!-- /NAME -->` and the environment
+ * file of the units from the tables in code. With `--check` it changes nothing and ends with 1 when one is stale.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { METHODS } from '../auth/methods.ts'
 import { FLAG_GROUPS, FLAGS, type Flag } from '../config/flags.ts'
 import { COMMANDS } from './commands.ts'
+import { renderEnvironmentFile } from './environment-file.ts'
 
-const README = join(import.meta.dir, '..', '..', 'README.md')
+const ROOT = join(import.meta.dir, '..', '..')
 
 const cell = (text: string): string => text.replaceAll('|', '\\|')
 const code = (text: string | null): string => (text === null || text === '' ? '' : `\`${cell(text)}\``)
@@ -71,12 +72,21 @@ export function renderReadme(text: string): string {
   return result
 }
 
+/** Every file that is made from tables, with what it should hold now. */
+const GENERATED: Readonly<Record<string, (now: string) => string>> = {
+  'README.md': renderReadme,
+  'deploy/systemd/gateway.env': renderEnvironmentFile,
+}
+
 if (import.meta.main) {
-  const before = readFileSync(README, 'utf8')
-  const after = renderReadme(before)
-  if (!process.argv.includes('--check')) writeFileSync(README, after)
-  else if (before !== after) {
-    process.stderr.write('README.md is stale: run `bun run docs`\n')
-    process.exitCode = 1
+  for (const [name, render] of Object.entries(GENERATED)) {
+    const path = join(ROOT, name)
+    const before = existsSync(path) ? readFileSync(path, 'utf8') : ''
+    const after = render(before)
+    if (!process.argv.includes('--check')) writeFileSync(path, after)
+    else if (before !== after) {
+      process.stderr.write(`${name} is stale: run \`bun run docs\`\n`)
+      process.exitCode = 1
+    }
   }
 }

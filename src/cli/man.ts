@@ -33,6 +33,14 @@ const SIGNALS: readonly (readonly [string, string])[] = [
   ['SIGHUP', 'Read certificates and keys again.'],
 ]
 
+const FILES: readonly (readonly [string, string])[] = [
+  ['/etc/openshell/gateway.env', 'Settings of the systemd service: every variable with its meaning.'],
+  ['/etc/openshell/credentials/handshake-secret', 'The secret that sandboxes show; readable by root alone.'],
+  ['/etc/openshell/tls/', 'server/tls.crt, server/tls.key and ca.crt; systemctl reload takes new ones over.'],
+  ['/var/lib/openshell-gateway/gateway.db', 'What the service keeps.'],
+  ['~/.config/openshell/', 'The same settings for the unit of a user.'],
+]
+
 const item = ([name, text]: readonly [string, string]): string[] => ['.TP', `\\fB${roff(name)}\\fR`, roff(text)]
 
 /** The manual page in roff, made from the tables of flags and commands. */
@@ -61,6 +69,14 @@ export function renderManPage(): string {
     ]),
     '.SH SIGNALS',
     ...SIGNALS.flatMap(item),
+    '.SH SYSTEMD',
+    roff(
+      `${PROGRAM} install --systemd writes a hardened unit, its environment file and a handshake secret; with --user it does so for one user.`,
+    ),
+    roff('The service says when it listens, while it reloads and when it ends, and feeds the watchdog.'),
+    roff('With systemctl reload it reads certificates again.'),
+    '.SH FILES',
+    ...FILES.flatMap(item),
     '.SH EXIT STATUS',
     ...EXIT_CODES.flatMap(item),
     '',

@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { StartError } from '../base/errors.ts'
+import { osErrorText } from '../base/os-error.ts'
+import { defineGatewayCommand } from './command.ts'
+import { renderEnvironmentFile } from './environment-file.ts'
+import { selfCommand } from './self-command.ts'
+import { isHiddenFromUnit, renderUnit } from './unit-files.ts'
+
+/** One file of an installation. */
+export interface InstallFile {
+  readonly path: string
+  readonly content: string
+  readonly mode: number
+  /** Mode of the directory, when it has to be made. */
+  readonly directoryMode: number
+  /** Made once and never replaced: running sandboxes depend on it. */
+  readonly keepAlways?: true
+}
+
+export interface InstallPlan {
+  readonly kind: 'system' | 'user'
+  /** Path that the unit starts. */
+  readonly executable: string
+  /** In front of every path that is written; empty = this machine. */
+  readonly root: string
+  /** `$XDG_CONFIG_HOME` of the user; used by user units. */
+  readonly configHome: string
+  readonly secret: string
+}
+
+/** The files of an installation, unit first. Pure. */
+export function planInstall({ kind, executable, root, configHome, secret }: InstallPlan): readonly InstallFile[] {
+  const settings = join(root, kind === 'system' ? '/etc/openshell' : join(configHome, 'openshell'))
+  const units = join(root, kind === 'system' ? '/etc/systemd/system' : join(configHome, 'systemd/user'))
+  return [
+    {
+      path: join(units, 'openshell-gateway.service'),
+      content: renderUnit(kind, executable),
+      mode: 0o644,
+      directoryMode: 0o755,
+    },
+    { path: join(settings, 'gateway.env'), content: renderEnvironmentFile(), mode: 0o600, directoryMode: 0o755 },
+    {
+      path: join(settings, 'credentials', 'handshake-secret'),
+      content: `${secret}\n`,
+      mode: 0o600,
+      directoryMode: 0o700,
+      keepAlways: true,
+    },
+  ]
+}
+
+/** Makes the missing directories, the last one with `mode` whatever the umask is. */
+function makeDirectory(path: string, mode: number): void {
+  if (existsSync(path)) return
+  makeDirectory(dirname(path), 0o755)
+  mkdirSync(path)
+  chmodSync(path, mode)
+}
+
+/** Writes beside the path and renames: a reader sees the old file or the new one, and a planted link is not followed. */
+function writeWhole({ path, content, mode }: InstallFile): void {
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`
+  const descriptor = openSync(beside, 'wx', 0o600)
+  try {
+    writeSync(descriptor, content)
+    fchmodSync(descriptor, mode)
+    fsyncSync(descriptor)
+    renameSync(beside, path)
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw error
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+/** Puts one file in its place and says in a line what happened. A file that differs is replaced by `force` only, and kept as `.old` then. */
+function installFile(file: InstallFile, force: boolean): string {
+  const { path } = file
+  try {
+    makeDirectory(dirname(path), file.directoryMode)
+    if (existsSync(path)) {
+      if (file.keepAlways) return `kept      ${path}`
+      if (readFileSync(path, 'utf8') === file.content) return `unchanged ${path}`
+      if (!force) return `kept      ${path}: it differs from what would be written; --force replaces it`
+      renameSync(path, `${path}.old`)
+    }
+    writeWhole(file)
+    return `wrote     ${path}`
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    const mend = code === 'EACCES' || code === 'EPERM' ? '; run this as root, or with --user for yourself' : ''
+    throw new StartError(`cannot write ${path}: ${osErrorText(error)}${mend}`, 1, { cause: error })
+  }
+}
+
+function executableOf(named: string | null, kind: 'system' | 'user'): string {
+  const self = selfCommand()
+  const path = named ?? (self.length === 1 ? self[0] : null)
+  if (path === null)
+    throw new StartError('this is not the compiled executable; say with --executable which one to start', 2)
+  if (!path.startsWith('/') || /[\u0000-\u001f\u007f]/.test(path))
+    throw new StartError('--executable must be an absolute path without control characters', 2)
+  if (kind === 'system' && isHiddenFromUnit(path))
+    throw new StartError(
+      `the unit hides ${path} from the gateway; move it to /usr/local/bin and install from there, or name another with --executable`,
+      2,
+    )
+  return path
+}
+
+const NEXT = {
+  system: [
+    'certificates: openshell-gateway generate-certs --output-dir /etc/openshell/tls (or your own there), or TLS off',
+    'settings:     /etc/openshell/gateway.env, the compute driver first of all',
+    'start:        systemctl daemon-reload && systemctl enable --now openshell-gateway',
+  ],
+  user: [
+    'certificates: openshell-gateway generate-certs --output-dir ~/.config/openshell/tls, or TLS off',
+    'settings:     ~/.config/openshell/gateway.env, the compute driver first of all',
+    'start:        systemctl --user daemon-reload && systemctl --user enable --now openshell-gateway',
+    'stay:         loginctl enable-linger keeps it running after logout',
+  ],
+} as const
+
+const SECRET_BYTES = 32
+
+export const command = defineGatewayCommand({
+  flags: [
+    {
+      name: 'systemd',
+      env: null,
+      kind: 'switch',
+      default: null,
+      group: 'Install',
+      help: 'Write the systemd unit, its environment file and a handshake secret',
+    },
+    {
+      name: 'user',
+      env: null,
+      kind: 'switch',
+      default: null,
+      group: 'Install',
+      help: 'For the user who runs this instead of the whole machine',
+    },
+    {
+      name: 'executable',
+      env: null,
+      kind: 'path',
+      default: null,
+      group: 'Install',
+      help: 'What the unit starts; unset = this executable',
+    },
+    {
+      name: 'root',
+      env: null,
+      kind: 'path',
+      default: null,
+      group: 'Install',
+      help: 'Directory put in front of every path that is written, for packages',
+    },
+    {
+      name: 'force',
+      env: null,
+      kind: 'switch',
+      default: null,
+      group: 'Install',
+      help: 'Replace files that were changed; the old ones are kept as .old',
+    },
+  ],
+  async run(values, io) {
+    if (!values.on('systemd')) throw new StartError('say what to install: --systemd is the only kind there is', 2)
+    const kind = values.on('user') ? 'user' : 'system'
+    const configHome = process.env['XDG_CONFIG_HOME']
+    const files = planInstall({
+      kind,
+      executable: executableOf(values.optional('executable'), kind),
+      root: values.optional('root') ?? '',
+      configHome: configHome?.startsWith('/') ? configHome : join(homedir(), '.config'),
+      secret: randomBytes(SECRET_BYTES).toString('hex'),
+    })
+    for (const file of files) await io.out(`${installFile(file, values.on('force'))}\n`)
+    await io.out(`\nNext\n${NEXT[kind].map(line => `  ${line}\n`).join('')}`)
+    return 0
+  },
+})

@@ -1,0 +1,5 @@
+/** Files that are compiled into the executable as text. */
+declare module '*.service' {
+  const text: string
+  export default text
+}
