@@ -129,7 +129,7 @@ async function assemble(
     ...(config.storeKeyFile !== null && { sealer: readStoreKeys(config.storeKeyFile) }),
     inference: {
       allowPrivate: config.inferenceAllowPrivateEndpoints,
-      proxy: readProxySettings(process.env),
+      proxy: readProxySettings(environment),
       revisionKey: `inference bundle revision ${config.sandboxSecret.master.reveal()}`,
     },
     ...(config.sandboxSecret.issue && { deriveSandboxSecret: (id: string) => auth.secrets.issue(id).reveal() }),

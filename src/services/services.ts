@@ -1,17 +1,25 @@
 import type { Clock } from '../base/clock.ts'
 import type { SshConfig } from '../config/config.ts'
+import type { ProxySettings } from '../domain/proxy-settings.ts'
 import type { ComputeDriver, CredentialsDriver } from '../drivers/contract.ts'
+import { createCredentials } from '../live/credentials.ts'
+import { createProbe } from '../live/inference-probe.ts'
 import type { Live } from '../live/live.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { RelayWireHandler } from '../rpc/relay-call.ts'
+import { CLEAR_TEXT, type CredentialSealer } from '../store/sealing.ts'
 import type { Store } from '../store/store.ts'
 import { createCommit } from './commit.ts'
 import { createRecreate } from './create-sandbox.ts'
+import { createDraftService } from './drafts.ts'
 import { createExecService } from './exec.ts'
 import { createHealthService } from './health.ts'
+import { createInferenceService } from './inference.ts'
 import { createLogsService } from './logs.ts'
 import { createPolicyService } from './policy.ts'
+import { createProviderCodec } from './provider-codec.ts'
+import { createProviderEnvironmentService } from './provider-environment.ts'
 import { createProvidersService } from './providers.ts'
 import { createSandboxesService } from './sandboxes.ts'
 import { createSshSessionService, type SshSessionServiceDeps } from './ssh-sessions.ts'
@@ -27,8 +35,19 @@ export interface ServicesDeps {
   readonly ssh: SshConfig
   readonly listener: SshSessionServiceDeps['listener']
   readonly deriveSandboxSecret?: (sandboxId: string) => string
+  /** How credential values are kept at rest; as they are unless told otherwise. */
+  readonly sealer?: CredentialSealer
+  readonly inference: InferenceOptions
   readonly clock: Clock
   readonly log: Logger
+}
+
+export interface InferenceOptions {
+  /** Endpoints at private addresses and `mock:` ones may be used (decision 29). */
+  readonly allowPrivate: boolean
+  readonly proxy: ProxySettings
+  /** Stable for the installation and secret; the revision of the bundle is keyed with it. */
+  readonly revisionKey: string
 }
 
 /** Every RPC the gateway implements. */
@@ -42,6 +61,10 @@ export interface Services {
 export function createServices(deps: ServicesDeps): Services {
   const { store, live, clock, log } = deps
   const commit = createCommit(store)
+  const records = createProviderCodec(deps.sealer ?? CLEAR_TEXT)
+  const credentials = createCredentials({ driver: deps.credentials, clock, log })
+  const { allowPrivate, proxy, revisionKey } = deps.inference
+  const inference = { probe: createProbe({ allowPrivate, proxy }), allowMock: allowPrivate, revisionKey }
   const auditLine = (sandboxId: string, message: string) =>
     live.logs.onLine({ sandboxId, timestampMs: clock.nowMs(), level: 'OCSF', target: 'ocsf', message })
   const sandboxes = {
@@ -56,11 +79,14 @@ export function createServices(deps: ServicesDeps): Services {
       ...createSandboxesService(sandboxes),
       ...createWatchService({ store, clock, ...live }),
       ...createLogsService({ store, logs: live.logs }),
-      ...createProvidersService({ store, clock, log, credentials: deps.credentials }),
+      ...createProvidersService({ store, clock, log, credentials: deps.credentials, records }),
       ...createSupervisorService({ supervisors: live.supervisors, relays: live.relays, store, clock }),
       ...createSshSessionService({ store, tunnels: live.tunnels, clock, ssh: deps.ssh, listener: deps.listener }),
       ...createExecService({ relays: live.relays, store, clock }),
       ...createPolicyService({ store, sandboxes: live.state, commit, clock, log, notify: live.bus.notify, auditLine }),
+      ...createDraftService({ store, commit, clock, log, notify: live.bus.notify, auditLine }),
+      ...createProviderEnvironmentService({ store, providers: records, credentials, log }),
+      ...createInferenceService({ store, commit, providers: records, credentials, clock, log, ...inference }),
     },
   }
 }
