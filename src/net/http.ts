@@ -26,7 +26,7 @@ export interface HttpHooks {
   ): void
   /** A WebSocket upgrade of `/_ws_tunnel` that passed every check of spec/gateway.md §11.1; the hook sends the 101. */
   onWebSocket(request: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): void
-  /** A request with a gRPC content type over HTTP/1.1. Absent: each is answered like an unknown RPC. */
+  /** A request with a gRPC content type over HTTP/1.1. Absent: it is a request like any other. */
   onGrpc?(request: IncomingMessage, response: ServerResponse, peer: Peer): void
 }
 
@@ -132,7 +132,7 @@ class Front implements HttpFront {
       if (this.#connections.isDraining) response.setHeader('connection', 'close')
       response.writeHead(answer.status, answer.headers).end(answer.body)
     }
-    const answer = refusal ?? (isGrpc(request) ? UNKNOWN_RPC : routes.answerRoute(headOf(request, peer)))
+    const answer = refusal ?? routes.answerRoute(headOf(request, peer))
     if (answer instanceof Promise) void answer.then(send)
     else send(answer)
   }
@@ -179,9 +179,6 @@ interface ClientError extends Error {
   readonly code?: string
   readonly rawPacket?: Buffer
 }
-
-/** What an unknown RPC gets: status 12 in the head, no message (spec/gateway.md §8.3). */
-const UNKNOWN_RPC: HttpAnswer = emptyAnswer(200, { 'content-type': 'application/grpc', 'grpc-status': '12' })
 
 const isGrpc = (request: IncomingMessage): boolean =>
   request.headers['content-type']?.startsWith('application/grpc') ?? false

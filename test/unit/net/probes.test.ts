@@ -55,6 +55,8 @@ describe('side ports (decision 24, O-05)', () => {
       200,
       { status: 'healthy', version: '1.2.3', checks: { database: { status: 'healthy' } } },
     ])
+    const grpc = { method: 'POST', headers: { 'content-type': 'application/grpc' }, body: '' }
+    expect((await fetch(`http://127.0.0.1:${port.number}/openshell.v1.OpenShell/Health`, grpc)).status).toBe(404)
     const session = connect(`http://127.0.0.1:${port.number}`)
     const stream = session.request({ ':path': '/healthz' })
     const status = await new Promise(resolve => stream.once('response', headers => resolve(headers[':status'])))
