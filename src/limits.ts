@@ -252,6 +252,8 @@ export const LIMITS = {
   /** One message of a WebSocket tunnel: the largest that clients are known to send, doubled. */
   webSocketMessageBytes: 4_194_304,
   webSocketFrameBytes: 32_768,
+  /** Between the close frames and the end of the connection. */
+  webSocketCloseMs: 500,
   webSocketPingMs: 30_000,
   /** Unanswered pings that end a WebSocket tunnel. */
   webSocketPingsMissed: 2,

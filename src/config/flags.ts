@@ -624,6 +624,9 @@ export const flagLabel = (flag: Pick<Flag, 'name' | 'kind'>): string =>
  * do (spec/gateway.md §2.3, spec/client.md §2.4). They cause no "unknown variable" warning.
  */
 export const FOREIGN_VARIABLES: readonly string[] = [
+  'OPENSHELL_CLIENT_CA',
+  'OPENSHELL_CLIENT_CERT',
+  'OPENSHELL_CLIENT_KEY',
   'OPENSHELL_COMMUNITY_REGISTRY',
   'OPENSHELL_ENDPOINT',
   'OPENSHELL_GATEWAY',
@@ -632,6 +635,7 @@ export const FOREIGN_VARIABLES: readonly string[] = [
   'OPENSHELL_NETWORK_NAME',
   'OPENSHELL_NO_BROWSER',
   'OPENSHELL_OIDC_CLIENT_SECRET',
+  'OPENSHELL_PASSWORD',
   'OPENSHELL_PODMAN_SOCKET',
   'OPENSHELL_PROVISION_TIMEOUT',
   'OPENSHELL_SANDBOX',
@@ -642,6 +646,9 @@ export const FOREIGN_VARIABLES: readonly string[] = [
   'OPENSHELL_SSH_SOCKET_PATH',
   'OPENSHELL_STOP_TIMEOUT',
   'OPENSHELL_SUPERVISOR_IMAGE',
+  'OPENSHELL_SYSTEM_GATEWAY_DIR',
   'OPENSHELL_THEME',
   'OPENSHELL_TLS_CA',
+  'OPENSHELL_TOKEN',
+  'OPENSHELL_TOKEN_FILE',
 ]

@@ -1,0 +1,32 @@
+import { LIMITS } from '../limits.ts'
+import { type Endpoint, openSession } from './channel.ts'
+import { ClientFailure } from './failure.ts'
+import { callMethod, findMethod } from './json-call.ts'
+
+/** Asks a gateway by gRPC how it is; the version it names. Rejects with a `ClientFailure` or `CallFailed`. */
+export async function askHealth(endpoint: Endpoint, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+  const method = findMethod('Health')!
+  const session = await openSession(endpoint)
+  try {
+    let answer: Record<string, unknown> = {}
+    for await (const message of callMethod(session, method, Buffer.alloc(0), headers, LIMITS.healthCheckMs))
+      answer = message
+    return String(answer['version'] ?? '')
+  } finally {
+    session.destroy()
+  }
+}
+
+/** Asks `/readyz` of a health port; the body when it is ready. Rejects with a `ClientFailure` that names what is missing. */
+export async function askReady(url: URL): Promise<string> {
+  const where = new URL('/readyz', url)
+  let response: Response
+  try {
+    response = await fetch(where, { redirect: 'manual', signal: AbortSignal.timeout(LIMITS.healthCheckMs) })
+  } catch (error) {
+    throw new ClientFailure('unreachable', `${where.href} does not answer`, { cause: error })
+  }
+  const text = (await response.text()).slice(0, LIMITS.signInAnswerBytes).trim()
+  if (response.status !== 200) throw new ClientFailure('failed', `not ready (${response.status}): ${text}`)
+  return text
+}
