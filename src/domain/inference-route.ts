@@ -27,15 +27,18 @@ export interface RouteArguments {
   readonly timeoutSecs: bigint
 }
 
-/** Trimmed and measured (W14). */
+/**
+ * Measured, the model trimmed (W14). A provider's name is taken as it is: names have no blanks around them, so one
+ * that has finds no provider, as in the reference.
+ */
 export function parseArguments(sent: {
   readonly provider_name: string
   readonly model_id: string
   readonly timeout_secs: bigint
 }): Judged<RouteArguments> {
-  const providerName = sent.provider_name.trim()
+  const providerName = sent.provider_name
   const modelId = sent.model_id.trim()
-  if (providerName === '') return { violation: 'provider_name is required' }
+  if (providerName.trim() === '') return { violation: 'provider_name is required' }
   if (modelId === '') return { violation: 'model_id is required' }
   const long =
     lengthViolation('provider_name', providerName, LIMITS.nameBytes) ??

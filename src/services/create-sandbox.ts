@@ -5,7 +5,7 @@ import { labelsViolation } from '../domain/labels.ts'
 import { randomLetters, twoWordName } from '../domain/names.ts'
 import { metaViolation } from '../domain/object-meta.ts'
 import { whenDeleting } from '../domain/phase.ts'
-import { safetyViolations } from '../domain/policy-safety.ts'
+import { policyViolations } from '../domain/policy-shape.ts'
 import { unsafeText } from '../domain/policy-validate.ts'
 import { createSizeViolation, reservedNames, withDefaults } from '../domain/sandbox-spec.ts'
 import { DriverError } from '../drivers/contract.ts'
@@ -114,7 +114,7 @@ export function createSandboxCreate(
     refuse(labelsViolation(readMap(request.labels)))
     await checkProviders(request.spec.providers)
     const spec = withDefaults(request.spec, driver.capabilities?.defaultImage ?? '')
-    const unsafe = spec.policy ? safetyViolations(spec.policy) : []
+    const unsafe = spec.policy ? policyViolations(spec.policy) : []
     if (unsafe.length > 0) throw new GatewayError('INVALID_ARGUMENT', unsafeText(unsafe))
     return spliceField(1, [[await make(request, spec, context.signal)]])
   }

@@ -196,10 +196,34 @@ export const hasUnknownFields = (message: object): boolean => withUnknown.has(me
 
 const WATCHED = '.openshell.sandbox.v1.'
 
+/** The decoder of a type as it is now; asking for it compiles it once. */
+const compiledDecode = (type: protobuf.Type): protobuf.Type['decode'] =>
+  Object.hasOwn(type, 'decode') ? type.decode : type.setup().decode
+
+const filled = new WeakSet<protobuf.Type>()
+
+/** A map entry without a value holds the empty message (other implementations leave it out), where the stock decoder says null. */
+function fillMaps(type: protobuf.Type): void {
+  const maps = type.fieldsArray.filter(
+    field => field instanceof protobuf.MapField && field.resolvedType instanceof protobuf.Type,
+  )
+  if (maps.length === 0 || filled.has(type)) return
+  filled.add(type)
+  const decode = compiledDecode(type)
+  type.decode = function (this: protobuf.Type, ...args: Parameters<protobuf.Type['decode']>) {
+    const message = decode.apply(this, args) as unknown as Record<string, Record<string, unknown>>
+    for (const { name, resolvedType } of maps) {
+      const map = message[name]!
+      for (const key of Object.keys(map)) map[key] ??= (resolvedType as protobuf.Type).create()
+    }
+    return message as unknown as protobuf.Message
+  } as protobuf.Type['decode']
+}
+
 /** Remembers the messages of a type that were decoded with something left over. */
 function watchUnknown(type: protobuf.Type): void {
   if (!type.fullName.startsWith(WATCHED)) return
-  const decode = type.setup().decode
+  const decode = compiledDecode(type)
   type.decode = function (this: protobuf.Type, reader: StrictReader, ...rest: [number?]) {
     const before = reader.skipped
     const message = decode.call(this, reader, ...rest)
@@ -213,6 +237,8 @@ const codecs = new Map<string, Codec<never>>()
 
 /** The 64-bit default of a message class must be a bigint, as a decoded value is. */
 function prepare(type: protobuf.Type): void {
+  for (const field of type.fieldsArray) field.resolve()
+  fillMaps(type)
   for (const field of type.fieldsArray) {
     field.resolve()
     if (field.long && !field.repeated && !field.map)
