@@ -61,8 +61,8 @@ const PATHS: Readonly<Record<string, 'discovery' | 'jwks'>> = {
   '/realms/openshell/certs': 'jwks',
 }
 
-/** Starts an issuer on a loopback port. `tls` makes it speak https. */
-export async function startIssuer(key: SigningKey, tls?: { key: string; cert: string }): Promise<FakeIssuer> {
+/** Starts an issuer on a loopback port, one that the kernel chooses unless given. `tls` makes it speak https. */
+export async function startIssuer(key: SigningKey, tls?: { key: string; cert: string }, port = 0): Promise<FakeIssuer> {
   const hits = { discovery: 0, jwks: 0, other: 0 }
   const sockets = new Set<Socket>()
   const handle: http.RequestListener = (request, response) => {
@@ -76,7 +76,7 @@ export async function startIssuer(key: SigningKey, tls?: { key: string; cert: st
     sockets.add(socket)
     socket.on('error', () => {}).once('close', () => sockets.delete(socket))
   })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>(resolve => server.listen(port, '127.0.0.1', resolve))
   const origin = `${tls ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`
   const url = `${origin}/realms/openshell`
   const honest = (what: 'discovery' | 'jwks'): Page => ({
