@@ -1,5 +1,5 @@
-/** The port a route is served on (decision 24: probes and metrics never on the main one). */
-export type RouteListener = 'main' | 'health' | 'metrics'
+/** What answers on a route of the main port. */
+export type RouteService = 'connect-page' | 'oidc-config' | 'ssh-tunnel' | 'ws-tunnel' | 'alive'
 
 /**
  * Who may use a route, beyond what the transport asks for (spec/auth.md §1: routes are never subject to OIDC):
@@ -9,53 +9,35 @@ export type RouteListener = 'main' | 'health' | 'metrics'
  */
 export type RouteAccess = 'anyone' | 'session-token' | 'nested'
 
-/** Everything that is decided about an HTTP request before a handler sees it. */
+/** Everything that is decided about an HTTP request of the main port before anything answers it. */
 export interface RouteRow {
   /** Exact and case-sensitive, without query string, never decoded. */
   readonly path: string
-  readonly listener: RouteListener
+  readonly serves: RouteService
   readonly access: RouteAccess
   readonly methods: readonly string[]
-  /** `Allow` header of the 405 for another method; null = none is sent. */
+  /** `Allow` of the 405 to another method; null = it carries none, as the reference answers for the tunnel. */
   readonly allow: string | null
-  /** HTTP versions the route exists on; over another one it is a 405. */
-  readonly versions: readonly ('1.1' | '2')[]
-  /** Label in logs and metrics. */
-  readonly label: string
 }
 
-const READ = { access: 'anyone', methods: ['GET', 'HEAD'], allow: 'GET,HEAD', versions: ['1.1', '2'] } as const
+const READ = { access: 'anyone', methods: ['GET', 'HEAD'], allow: 'GET,HEAD' } as const
 
-/** TABLE who may use which HTTP route (spec/auth.md §7, spec/gateway.md §9 to §12). */
+/**
+ * TABLE who may use which HTTP route of the main port; what is not here is 404 (spec/auth.md §7, spec/gateway.md §9).
+ * Readiness and metrics are on their side ports only (decision 24); that the process lives may be asked here too,
+ * since existing clients ask here when Health fails.
+ */
 export const ROUTES: readonly RouteRow[] = [
-  { ...READ, path: '/auth/connect', listener: 'main', label: '/auth' },
-  { ...READ, path: '/auth/oidc-config', listener: 'main', label: '/auth' },
-  {
-    path: '/connect/ssh',
-    listener: 'main',
-    access: 'session-token',
-    methods: ['CONNECT'],
-    allow: null,
-    versions: ['1.1'],
-    label: '/connect/ssh',
-  },
-  {
-    path: '/_ws_tunnel',
-    listener: 'main',
-    access: 'nested',
-    methods: ['GET'],
-    allow: 'GET,HEAD',
-    versions: ['1.1'],
-    label: '/_ws_tunnel',
-  },
-  { ...READ, path: '/healthz', listener: 'health', label: '/healthz' },
-  { ...READ, path: '/readyz', listener: 'health', label: '/readyz' },
-  { ...READ, path: '/health', listener: 'health', label: '/health' },
-  { ...READ, path: '/metrics', listener: 'metrics', label: '/metrics' },
+  { ...READ, path: '/auth/connect', serves: 'connect-page' },
+  { ...READ, path: '/auth/oidc-config', serves: 'oidc-config' },
+  { ...READ, path: '/healthz', serves: 'alive' },
+  { ...READ, path: '/_ws_tunnel', serves: 'ws-tunnel', access: 'nested' },
+  { path: '/connect/ssh', serves: 'ssh-tunnel', access: 'session-token', methods: ['CONNECT'], allow: null },
 ]
 
-const BY_PATH: ReadonlyMap<string, RouteRow> = new Map(ROUTES.map(row => [`${row.listener} ${row.path}`, row]))
-
-/** The route behind a path on a listener, or undefined: 404. */
-export const routeFor = (listener: RouteListener, path: string): RouteRow | undefined =>
-  BY_PATH.get(`${listener} ${path}`)
+/** The table with the configured SSH path beside the usual one (W-13). */
+export function routesWith(sshConnectPath: string): readonly RouteRow[] {
+  const tunnel = ROUTES.find(row => row.serves === 'ssh-tunnel')
+  if (tunnel === undefined || tunnel.path === sshConnectPath || !sshConnectPath.startsWith('/')) return ROUTES
+  return [...ROUTES, { ...tunnel, path: sshConnectPath }]
+}

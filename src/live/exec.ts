@@ -1,5 +1,5 @@
-import type { Duplex } from 'node:stream'
-import { Client, type ClientChannel, type ConnectConfig } from 'ssh2'
+import type { Duplex, Readable } from 'node:stream'
+import type { Client, ClientChannel, ConnectConfig } from 'ssh2'
 import type { Clock, Timer } from '../base/clock.ts'
 import { errorText, GatewayError } from '../base/errors.ts'
 import { exitCodeOf, exitCodeOfSignal } from '../domain/exec-command.ts'
@@ -38,7 +38,9 @@ const lost = (): Outcome => ({ error: new GatewayError('UNAVAILABLE', RELAY_TEXT
  * UNAVAILABLE, never a number.
  */
 export async function runExec(relay: Duplex, job: ExecJob, around: ExecSurroundings): Promise<void> {
-  const run = new ExecRun(relay, job, around)
+  // The largest library of the gateway: loaded by the first exec, not by every start.
+  const ssh = await import('ssh2')
+  const run = new ExecRun(new ssh.Client(), relay, job, around)
   try {
     const outcome = await run.outcome
     await run.flushed()
@@ -54,10 +56,11 @@ class ExecRun {
   readonly #relay: Duplex
   readonly #job: ExecJob
   readonly #around: ExecSurroundings
-  readonly #client = new Client()
+  readonly #client: Client
   readonly #timers: Timer[] = []
   #channel: ClientChannel | null = null
   #reply: Timer | null = null
+  #silence: Timer | null = null
   #settle!: (outcome: Outcome) => void
   #isSettled = false
   #ready = false
@@ -69,7 +72,8 @@ class ExecRun {
   #isWriting = false
   readonly #onAbort = () => this.#cancel()
 
-  constructor(relay: Duplex, job: ExecJob, around: ExecSurroundings) {
+  constructor(client: Client, relay: Duplex, job: ExecJob, around: ExecSurroundings) {
+    this.#client = client
     this.#relay = relay
     this.#job = job
     this.#around = around
@@ -98,6 +102,8 @@ class ExecRun {
     client.on('close', () => this.#onClose())
     client.on('ready', () => this.#start())
     this.#relay.on('error', () => {})
+    // The library expects a socket that closes when the other end has ended.
+    this.#relay.once('end', () => this.#relay.end())
     this.#relay.on('data', () => (this.#heardMs = this.#around.clock.monotonicMs()))
     try {
       client.connect({
@@ -148,23 +154,20 @@ class ExecRun {
 
   /** Ends an exec whose relay carries nothing, not even answers to keep-alives, while the gateway is ready to read (W21). */
   #watch(): void {
-    this.#timers.push(
-      this.#around.clock.after(LIMITS.execKeepaliveMs, () => {
-        if (this.#isSettled) return
-        const now = this.#around.clock.monotonicMs()
-        if (this.#relay.isPaused()) this.#heardMs = now
-        if (now - this.#heardMs > LIMITS.execKeepaliveMs * LIMITS.execKeepalivesMissed) this.#finish(lost())
-        else this.#watch()
-      }),
-    )
-    if (this.#timers.length > 8) this.#timers.splice(0, 4).forEach(timer => void timer)
+    this.#silence = this.#around.clock.after(LIMITS.execKeepaliveMs, () => {
+      if (this.#isSettled) return
+      const now = this.#around.clock.monotonicMs()
+      if (this.#relay.isPaused()) this.#heardMs = now
+      if (now - this.#heardMs > LIMITS.execKeepaliveMs * LIMITS.execKeepalivesMissed) this.#finish(lost())
+      else this.#watch()
+    })
   }
 
   #follow(channel: ClientChannel): void {
     this.#channel = channel
     channel.on('error', () => {})
-    channel.on('data', (data: Buffer) => this.#emit({ stdout: { data } }, data.length))
-    channel.stderr.on('data', (data: Buffer) => this.#emit({ stderr: { data } }, data.length))
+    this.#tap(channel, data => ({ stdout: { data } }))
+    this.#tap(channel.stderr, data => ({ stderr: { data } }))
     channel.on('exit', (code: number | null, signal?: string) => {
       this.#exitCode = code === null ? exitCodeOfSignal(signal ?? '') : exitCodeOf(code)
       this.#timers.push(this.#around.clock.after(LIMITS.execCloseMs, () => this.#finish({ exitCode: this.#exitCode! })))
@@ -172,6 +175,21 @@ class ExecRun {
     channel.on('close', () => this.#finish(this.#exitCode === null ? lost() : { exitCode: this.#exitCode }))
     channel.end(this.#job.stdin.length > 0 ? Buffer.from(this.#job.stdin) : undefined)
     if (this.#isSettled) this.#cancel()
+  }
+
+  /**
+   * Takes output as the library parses it. Two streams with a queue each would lose the order between stdout and
+   * stderr whenever several packets come at once.
+   */
+  #tap(stream: Readable, toEvent: (data: Buffer) => Init<ExecSandboxEvent>): void {
+    const push = stream.push
+    stream.push = (data: Buffer | null) => {
+      if (data === null) return push.call(stream, null)
+      this.#emit(toEvent(data), data.length)
+      return true
+    }
+    stream.on('error', () => {})
+    stream.resume()
   }
 
   #emit(event: Init<ExecSandboxEvent>, bytes: number): void {
@@ -224,6 +242,7 @@ class ExecRun {
   close(): void {
     this.#around.signal.removeEventListener('abort', this.#onAbort)
     for (const timer of this.#timers) timer.cancel()
+    this.#silence?.cancel()
     this.#queue = []
     this.#relay.resume()
     try {

@@ -1,6 +1,6 @@
+import type { RouteRow } from '../auth/routes.ts'
 import type { AuthPages } from './auth-pages.ts'
 import { emptyAnswer, firstValue, type HttpAnswer, type RequestHead, textAnswer, withoutBody } from './http-answer.ts'
-import type { RouteRow } from './routes-table.ts'
 
 /** Answers every request that is neither gRPC nor taken over by a tunnel hook. */
 export interface Routes {
@@ -33,6 +33,8 @@ function answerRow(row: RouteRow, request: RequestHead, pages: AuthPages): HttpA
       return pages.connect(request)
     case 'oidc-config':
       return pages.oidcConfig()
+    case 'alive':
+      return emptyAnswer(200)
     case 'ssh-tunnel':
       return emptyAnswer(405)
     case 'ws-tunnel':

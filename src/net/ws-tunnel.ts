@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Duplex } from 'node:stream'
-import { type WebSocket, WebSocketServer } from 'ws'
+import type { WebSocket, WebSocketServer } from 'ws'
 import type { Clock, Timer } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import { Tally } from '../live/relays.ts'
@@ -32,14 +32,7 @@ const NORMAL = 1000
  * any other connection, and has no client certificate.
  */
 export function createWsTunnel(deps: WsTunnelDeps): WsTunnels {
-  const server = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    skipUTF8Validation: true,
-    maxPayload: LIMITS.webSocketMessageBytes,
-    handleProtocols: () => false,
-  })
+  let server: Promise<WebSocketServer> | null = null
   const nested = new WeakSet<Peer>()
   const perAddress = new Tally()
   let open = 0
@@ -51,20 +44,25 @@ export function createWsTunnel(deps: WsTunnelDeps): WsTunnels {
       deps.log.warn('WebSocket tunnel refused: too many', { peer: peer.address })
       return void socket.end(BUSY)
     }
-    server.handleUpgrade(request, socket, head, webSocket => {
-      open += 1
-      perAddress.add(peer.address, 1)
-      const bytes = new WebSocketBytes(webSocket)
-      const pings = startPings(webSocket, deps.clock)
-      bytes.once('close', () => {
-        open -= 1
-        perAddress.add(peer.address, -1)
-        pings.cancel()
-      })
-      const inner: Peer = { address: peer.address, port: peer.port, certificateFingerprint: null, connection: bytes }
-      nested.add(inner)
-      deps.adopt(bytes, inner)
-    })
+    server ??= loadServer()
+    open += 1
+    perAddress.add(peer.address, 1)
+    const leave = () => {
+      open -= 1
+      perAddress.add(peer.address, -1)
+    }
+    socket.once('close', leave)
+    // At most one turn of loading lies between the checks and the upgrade; a socket that died meanwhile is left alone.
+    void server.then(loaded =>
+      loaded.handleUpgrade(request, socket, head, webSocket => {
+        const bytes = new WebSocketBytes(webSocket)
+        const pings = startPings(webSocket, deps.clock)
+        bytes.once('close', () => pings.cancel())
+        const inner: Peer = { address: peer.address, port: peer.port, certificateFingerprint: null, connection: bytes }
+        nested.add(inner)
+        deps.adopt(bytes, inner)
+      }),
+    )
   }
   return {
     accept,
@@ -72,6 +70,21 @@ export function createWsTunnel(deps: WsTunnelDeps): WsTunnels {
       return open
     },
   }
+}
+
+/** The library is loaded by the first tunnel, not by every start. */
+async function loadServer(): Promise<WebSocketServer> {
+  const { WebSocketServer } = await import('ws')
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    skipUTF8Validation: true,
+    maxPayload: LIMITS.webSocketMessageBytes,
+    handleProtocols: () => false,
+    // A client that said it closes gets no time to think about it.
+    ...{ closeTimeout: LIMITS.webSocketCloseMs },
+  })
 }
 
 /** Finds a tunnel whose other end is gone: two pings without an answer end it. */

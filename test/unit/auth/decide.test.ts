@@ -3,7 +3,7 @@ import { cautionsOf } from '../../../src/auth/cautions.ts'
 import { type AccessPolicy, decideProof, decideUser } from '../../../src/auth/decide.ts'
 import { METHODS, type RpcName, rowFor } from '../../../src/auth/methods.ts'
 import type { User } from '../../../src/auth/principal.ts'
-import { ROUTES, routeFor } from '../../../src/auth/routes.ts'
+import { ROUTES } from '../../../src/auth/routes.ts'
 import { Secret } from '../../../src/base/secret.ts'
 import { createHarness, oidcConfig } from './harness.ts'
 
@@ -125,16 +125,14 @@ describe('classification (spec/auth.md §9.2)', () => {
 })
 
 describe('routes', () => {
-  test('decision 24 probes and metrics are not on the main port', () => {
-    expect(ROUTES.filter(each => each.listener === 'main').map(each => each.path)).toEqual([
-      '/auth/connect',
-      '/auth/oidc-config',
-      '/connect/ssh',
-      '/_ws_tunnel',
+  test('decision 24 readiness and metrics are not on the main port; that the process lives may be asked', () => {
+    expect(ROUTES.map(each => `${each.path} ${each.access}`)).toEqual([
+      '/auth/connect anyone',
+      '/auth/oidc-config anyone',
+      '/healthz anyone',
+      '/_ws_tunnel nested',
+      '/connect/ssh session-token',
     ])
-    expect(routeFor('main', '/healthz')).toBeUndefined()
-    expect(routeFor('health', '/healthz')?.access).toBe('anyone')
-    expect(routeFor('main', '/connect/ssh')?.access).toBe('session-token')
   })
 })
 
