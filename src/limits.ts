@@ -8,6 +8,8 @@ export const LIMITS = {
   receiveMessageBytes: 1_048_576,
   /** Clients accept no more than 4 MiB (decision 20, W25). */
   sendMessageBytes: 4_194_304,
+  /** The largest answer: a page of providers, for clients that accept more (spec/providers.md, head). */
+  answerBytes: 20_971_520,
   /** A status text, cut at a character (decision 20). */
   statusTextBytes: 4096,
 
@@ -266,6 +268,8 @@ export const LIMITS = {
   execLineBytes: 131_071,
   /** What the command line tool sends at most. */
   execStdinBytes: 4_194_304,
+  /** One ExecSandbox message: standard input and the largest of everything else. */
+  execMessageBytes: 5_242_880,
   /** Running at once; above the caps of unclaimed relays, so that those answer first. */
   execsPerSandbox: 64,
   execsInAll: 512,

@@ -69,6 +69,15 @@ interface GrpcInternals {
   _setupHandlers(server: http2.Http2Server, interceptors: ServerInterceptor[]): void
 }
 
+type WireCall = Parameters<ServerInterceptor>[1]
+
+/** The library has one message limit for all RPCs; an exec carries its standard input (spec/relay.md §15 W28). */
+function widen(wire: WireCall, row: MethodRow): WireCall {
+  const { decoder } = wire as unknown as { decoder: { maxReadMessageLength: number } }
+  if (row.rpc === 'ExecSandbox') decoder.maxReadMessageLength = LIMITS.execMessageBytes
+  return wire
+}
+
 type StreamListener = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void
 
 const identity = (bytes: Buffer): Buffer => bytes
@@ -85,11 +94,11 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const grpc = new GrpcServer({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': LIMITS.receiveMessageBytes,
-    'grpc.max_send_message_length': LIMITS.sendMessageBytes,
+    'grpc.max_send_message_length': LIMITS.answerBytes,
     'grpc.keepalive_time_ms': LIMITS.keepaliveMs,
     'grpc.keepalive_timeout_ms': LIMITS.keepaliveTimeoutMs,
     // grpc-js calls the interceptor in the same turn in which it takes the stream, so `opening` is that stream's.
-    interceptors: [(_method, wire) => trackCall(new GatewayCall(wire, opening!, pipeline)) as never],
+    interceptors: [(_method, wire) => trackCall(new GatewayCall(widen(wire, opening!.row), opening!, pipeline)) as never],
   })
 
   const trackCall = (call: GatewayCall): GatewayCall => {
@@ -346,7 +355,8 @@ function serverStreamHandler({ handler, method, options }: Binding) {
 }
 
 async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: MessageName): AsyncGenerator<unknown> {
-  for await (const bytes of stream) yield decode(name, bytes as Buffer)
+  // Not destroyed at its end: the half-close of the client leaves the sending side as it is.
+  for await (const bytes of stream.iterator({ destroyOnReturn: false })) yield decode(name, bytes as Buffer)
 }
 
 function clientStreamHandler({ handler, method, options }: Binding) {
