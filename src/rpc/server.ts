@@ -10,7 +10,7 @@ import {
   type ServerWritableStream,
   type sendUnaryData,
 } from '@grpc/grpc-js'
-import { METHODS, rowFor } from '../auth/methods.ts'
+import { METHODS, type MethodRow, rowFor } from '../auth/methods.ts'
 import { errorText, GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import { codec, type MessageName, type RpcMethod, WireError } from '../wire/codec.ts'
