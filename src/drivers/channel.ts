@@ -91,6 +91,8 @@ class Channel implements DriverChannel {
   #wasReady = false
   #lastLoggedMs = Number.NEGATIVE_INFINITY
   #loop: Promise<void> | null = null
+  /** The socket that was dialled last. */
+  #tried: string | null = null
 
   constructor(options: ChannelOptions) {
     this.#options = options
@@ -129,7 +131,7 @@ class Channel implements DriverChannel {
   async #callWithin<Q, A>(method: DriverMethod<Q, A>, request: Init<Q>, call: ChannelCall): Promise<A> {
     const timeoutMs = Math.min(call.timeoutMs, call.options?.timeoutMs ?? call.timeoutMs)
     const endMs = this.#clock.monotonicMs() + timeoutMs
-    const first = this.#require()
+    const first = (await this.#newcomer(timeoutMs, call.options?.signal)) ?? this.#require()
     try {
       return await this.#once(first, method, request, call, timeoutMs)
     } catch (error) {
@@ -165,6 +167,14 @@ class Channel implements DriverChannel {
     this.#timeouts++
     if (this.#timeouts >= LIMITS.driverTimeoutsToTrip)
       connection.retire(`${this.#timeouts} calls in a row were not answered`)
+  }
+
+  /** A driver that stands at the path since the last try is a moment away: the call waits for its greeting. */
+  async #newcomer(timeoutMs: number, signal: AbortSignal | undefined): Promise<Connection | null> {
+    if (this.#connection && !this.#connection.isOver) return this.#connection
+    const identity = identityOf(this.#options.path)
+    if (identity === null || identity === this.#tried) return null
+    return await this.#next(Math.min(timeoutMs, this.#timings.retryWaitMs), signal)
   }
 
   #require(): Connection {
@@ -219,6 +229,7 @@ class Channel implements DriverChannel {
     while (!closing.aborted) {
       const triedMs = this.#clock.monotonicMs()
       const identity = identityOf(this.#options.path)
+      this.#tried = identity
       try {
         const connection = await this.#connect()
         started()
