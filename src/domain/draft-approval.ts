@@ -98,13 +98,16 @@ function subtract(
 ): NetworkPolicyRule | null {
   const had = new Set(before?.binaries.map(binary => binary.path))
   const added = new Set(after.binaries.map(binary => binary.path).filter(path => !had.has(path)))
-  const needed = new Set(others.flatMap(rule => rule.binaries.map(binary => binary.path)))
+  const sharing = others.filter(rule =>
+    rule.endpoints.some(one => current.endpoints.some(other => overlaps(one, other))),
+  )
+  const needed = new Set(sharing.flatMap(rule => rule.binaries.map(binary => binary.path)))
   const binaries = current.binaries.filter(binary => !added.has(binary.path) || needed.has(binary.path))
   const old = before?.endpoints ?? []
   const isAdded = (endpoint: NetworkEndpoint): boolean =>
     !old.some(one => overlaps(one, endpoint)) &&
     after.endpoints.some(one => overlaps(one, endpoint)) &&
-    !others.some(rule => rule.endpoints.some(one => overlaps(one, endpoint)))
+    !sharing.some(rule => rule.endpoints.some(one => overlaps(one, endpoint)))
   const endpoints = current.endpoints.filter(endpoint => !isAdded(endpoint))
   if (binaries.length === current.binaries.length && endpoints.length === current.endpoints.length) return null
   return { name: current.name, endpoints, binaries }

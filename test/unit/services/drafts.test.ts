@@ -1,0 +1,253 @@
+import { describe, expect, test } from 'bun:test'
+import fc from 'fast-check'
+import { createPolicyBench } from '../../kit/policy-bench.ts'
+
+const HOSTS = ['a.example.com', 'b.example.com']
+const BINARIES = ['/bin/0', '/bin/1', '/bin/2']
+type Bench = Awaited<ReturnType<typeof createPolicyBench>>
+
+interface Pair {
+  readonly host: string
+  readonly binary: string
+}
+const nameOf = ({ host, binary }: Pair): string => `${host} ${binary}`
+const ruleOf = ({ host, binary }: Pair) => ({ endpoints: [{ host, port: 443 }], binaries: [{ path: binary }] })
+const FROM = {
+  ApproveDraftChunk: ['pending', 'rejected'],
+  RejectDraftChunk: ['pending', 'approved'],
+  UndoDraftChunk: ['approved'],
+  EditDraftChunk: ['pending'],
+} as const
+const TO = {
+  ApproveDraftChunk: 'approved',
+  RejectDraftChunk: 'rejected',
+  UndoDraftChunk: 'pending',
+  EditDraftChunk: 'pending',
+} as const
+
+/** What a chunk should be, kept beside the gateway. */
+type Model = Map<string, { status: string; hits: number }>
+interface Real {
+  readonly bench: Bench
+}
+
+const chunksOf = async ({ bench }: Real) => (await bench.call('GetDraftPolicy', { name: 's' })).response!.chunks
+const idOf = async (real: Real, pair: Pair): Promise<string> =>
+  (await chunksOf(real)).find(chunk => chunk.rule_name === nameOf(pair))?.id ?? 'none'
+
+/** Everybody agrees: statuses and hits are the model's; exactly the approved pairs have access. */
+async function agree(model: Model, real: Real): Promise<void> {
+  const chunks = await chunksOf(real)
+  expect(
+    Object.fromEntries(chunks.map(chunk => [chunk.rule_name, { status: chunk.status, hits: chunk.hit_count }])),
+  ).toEqual(Object.fromEntries(model))
+  const latest = await real.bench.call('GetSandboxPolicyStatus', { name: 's' })
+  const rules = Object.values(latest.response?.revision?.policy?.network_policies ?? {})
+  const open = rules.flatMap(rule =>
+    rule.endpoints.flatMap(({ host }) => rule.binaries.map(({ path }) => nameOf({ host, binary: path }))),
+  )
+  const approved = [...model].filter(([, chunk]) => chunk.status === 'approved').map(([name]) => name)
+  expect(open.toSorted()).toEqual(approved.toSorted())
+}
+
+const pairs = fc.record({ host: fc.constantFrom(...HOSTS), binary: fc.constantFrom(...BINARIES) })
+type Command = fc.AsyncCommand<Model, Real>
+
+const submit = (pair: Pair, hits: number): Command => ({
+  check: () => true,
+  toString: () => `submit ${nameOf(pair)}`,
+  async run(model, real) {
+    const sent = { rule_name: nameOf(pair), proposed_rule: ruleOf(pair), hit_count: hits }
+    await real.bench.call('SubmitPolicyAnalysis', { name: 's', proposed_chunks: [sent] })
+    const known = model.get(nameOf(pair))
+    model.set(nameOf(pair), { status: known?.status ?? 'pending', hits: (known?.hits ?? 0) + hits })
+    await agree(model, real)
+  },
+})
+
+const decide = (rpc: keyof typeof FROM, pair: Pair): Command => ({
+  check: () => true,
+  toString: () => `${rpc} ${nameOf(pair)}`,
+  async run(model, real) {
+    const more = rpc === 'EditDraftChunk' ? { proposed_rule: ruleOf(pair) } : {}
+    const { code } = await real.bench.call(rpc, { name: 's', chunk_id: await idOf(real, pair), ...more } as never)
+    const known = model.get(nameOf(pair))
+    if (!known) expect(code).toBe('NOT_FOUND')
+    else if ((FROM[rpc] as readonly string[]).includes(known.status)) {
+      expect(code).toBe('OK')
+      known.status = TO[rpc]
+    } else expect(code).toBe('FAILED_PRECONDITION')
+    await agree(model, real)
+  },
+})
+
+const all: Command = {
+  check: () => true,
+  toString: () => 'approve all',
+  async run(model, real) {
+    const pending = [...model.values()].filter(chunk => chunk.status === 'pending')
+    const outcome = await real.bench.call('ApproveAllDraftChunks', { name: 's' })
+    expect(outcome.code).toBe(pending.length === 0 ? 'FAILED_PRECONDITION' : 'OK')
+    for (const chunk of pending) chunk.status = 'approved'
+    await agree(model, real)
+  },
+}
+
+const clear: Command = {
+  check: () => true,
+  toString: () => 'clear',
+  async run(model, real) {
+    const { response } = await real.bench.call('ClearDraftChunks', { name: 's' })
+    const pending = [...model].filter(([, chunk]) => chunk.status === 'pending')
+    expect(response!.chunks_cleared).toBe(pending.length)
+    for (const [name] of pending) model.delete(name)
+    await agree(model, real)
+  },
+}
+
+describe('drafts', () => {
+  test('whatever is done to them, status and access stay in step with a model (W13, W16)', async () => {
+    const actions = fc.commands(
+      [
+        fc.tuple(pairs, fc.integer({ min: 1, max: 100 })).map(([pair, hits]) => submit(pair, hits)),
+        fc
+          .tuple(
+            fc.constantFrom(
+              'ApproveDraftChunk' as const,
+              'RejectDraftChunk' as const,
+              'UndoDraftChunk' as const,
+              'EditDraftChunk' as const,
+            ),
+            pairs,
+          )
+          .map(([rpc, pair]) => decide(rpc, pair)),
+        fc.constant(all),
+        fc.constant(clear),
+      ],
+      { maxCommands: 50, size: 'max' },
+    )
+    await fc.assert(
+      fc.asyncProperty(actions, async commands => {
+        const bench = await createPolicyBench()
+        try {
+          await bench.sandbox('s')
+          await fc.asyncModelRun(() => ({ model: new Map() as Model, real: { bench } }), commands)
+        } finally {
+          await bench.close()
+        }
+      }),
+      { numRuns: Number(process.env['FC_RUNS'] ?? 15) },
+    )
+  }, 600_000)
+
+  const start = async (policy: Parameters<Bench['sandbox']>[1] = null) => {
+    const bench = await createPolicyBench()
+    await bench.sandbox('s', policy)
+    const propose = async (rule: object, name = 'c') => {
+      await bench.call('SubmitPolicyAnalysis', {
+        name: 's',
+        proposed_chunks: [{ rule_name: name, proposed_rule: rule }],
+      })
+      return (await chunksOf({ bench })).find(chunk => chunk.rule_name === name)!.id
+    }
+    const rules = async () =>
+      (await bench.call('GetSandboxPolicyStatus', { name: 's' })).response?.revision?.policy?.network_policies
+    return { bench, propose, rules }
+  }
+
+  test('taking an approval back leaves what was there before (W13)', async () => {
+    const { bench, propose, rules } = await start({
+      version: 1,
+      network_policies: { c: { endpoints: [{ host: 'a.io', port: 443, ports: [443] }], binaries: [{ path: '/x' }] } },
+    })
+    const id = await propose({ endpoints: [{ host: 'a.io', port: 443 }], binaries: [{ path: '/x' }] })
+    expect((await bench.call('ApproveDraftChunk', { name: 's', chunk_id: id })).code).toBe('OK')
+    expect((await bench.call('UndoDraftChunk', { name: 's', chunk_id: id })).code).toBe('OK')
+    expect((await rules())?.['c']?.binaries[0]?.path ?? '/x').toBe('/x')
+  })
+
+  test('a rule without binary can be taken back (W13)', async () => {
+    const { bench, propose, rules } = await start()
+    const id = await propose({ endpoints: [{ host: 'a.io', port: 443 }] })
+    await bench.call('ApproveDraftChunk', { name: 's', chunk_id: id })
+    expect(Object.keys((await rules())!)).toEqual(['c'])
+    await bench.call('RejectDraftChunk', { name: 's', chunk_id: id })
+    expect(Object.keys((await rules())!)).toEqual([])
+  })
+
+  test('approving what can never work, or under a global policy, is refused and changes nothing (W14, W15)', async () => {
+    const { bench, propose, rules } = await start()
+    const id = await propose({ endpoints: [{ host: 'localhost', port: 443 }] })
+    expect((await bench.call('ApproveDraftChunk', { name: 's', chunk_id: id })).code).toBe('INVALID_ARGUMENT')
+    expect(
+      (
+        await bench.call('EditDraftChunk', {
+          name: 's',
+          chunk_id: id,
+          proposed_rule: { endpoints: [{ host: '127.0.0.1' }] },
+        })
+      ).code,
+    ).toBe('INVALID_ARGUMENT')
+    const good = await propose({ endpoints: [{ host: 'b.io', port: 443 }], binaries: [{ path: '/x' }] }, 'good')
+    await bench.call('ApproveDraftChunk', { name: 's', chunk_id: good })
+    await bench.call('UpdateConfig', { global: true, policy: { version: 1 } })
+    expect((await bench.call('UndoDraftChunk', { name: 's', chunk_id: good })).code).toBe('FAILED_PRECONDITION')
+    expect(Object.keys((await rules())!)).toEqual(['good'])
+  })
+
+  test('a chunk of another sandbox is not found (W12)', async () => {
+    const { bench, propose } = await start()
+    await bench.sandbox('other')
+    const id = await propose({ endpoints: [{ host: 'a.io', port: 443 }] })
+    for (const rpc of ['ApproveDraftChunk', 'RejectDraftChunk', 'UndoDraftChunk'] as const)
+      expect((await bench.call(rpc, { name: 'other', chunk_id: id })).code).toBe('NOT_FOUND')
+  })
+
+  test('a refined proposal replaces a pending one, never an edited or decided one (W19)', async () => {
+    const { bench, propose } = await start()
+    const plain = { endpoints: [{ host: 'a.io', port: 443 }], binaries: [{ path: '/x' }] }
+    const refined = { endpoints: [{ host: 'a.io', port: 443, protocol: 'rest' }], binaries: [{ path: '/x' }] }
+    const stored = async () => (await chunksOf({ bench }))[0]!
+    await propose(plain)
+    await bench.call('SubmitPolicyAnalysis', {
+      name: 's',
+      proposed_chunks: [{ rule_name: 'c', proposed_rule: refined, confidence: 0.75 }],
+    })
+    expect(await stored()).toMatchObject({
+      hit_count: 2,
+      confidence: 0.75,
+      proposed_rule: { endpoints: [{ protocol: 'rest' }] },
+    })
+    const { id } = await stored()
+    await bench.call('EditDraftChunk', {
+      name: 's',
+      chunk_id: id,
+      proposed_rule: { endpoints: [{ host: '10.0.0.1', port: 5432 }] },
+    })
+    expect((await stored()).security_notes).toContain('internal/private')
+    await bench.call('SubmitPolicyAnalysis', { name: 's', proposed_chunks: [{ rule_name: 'c', proposed_rule: plain }] })
+    expect((await stored()).proposed_rule!.endpoints[0]!.host).toBe('10.0.0.1')
+  })
+
+  test('numbers from a supervisor are bounded: 201 chunks, NaN, 2 147 483 647 hits (W20, W21)', async () => {
+    const { bench } = await start()
+    const chunk = (port: number, more = {}) => ({
+      rule_name: `r${port}`,
+      proposed_rule: { endpoints: [{ host: 'a.io', port }] },
+      ...more,
+    })
+    const { response } = await bench.call('SubmitPolicyAnalysis', {
+      name: 's',
+      proposed_chunks: Array.from({ length: 201 }, (_, i) => chunk(i + 1)),
+    })
+    expect(response).toMatchObject({ accepted_chunks: 200, rejected_chunks: 1 })
+    await bench.call('SubmitPolicyAnalysis', {
+      name: 's',
+      proposed_chunks: [chunk(9000, { confidence: Number.NaN, hit_count: 2_147_483_647 })],
+    })
+    expect((await chunksOf({ bench })).find(one => one.rule_name === 'r9000')).toMatchObject({
+      confidence: 0,
+      hit_count: 100,
+    })
+  })
+})
