@@ -179,6 +179,9 @@ export class SupervisorSession {
   #giveUp(why: string): void {
     this.#parts.log.warn('supervisor session dropped', { reason: why })
     this.#queue = []
-    this.end(new GatewayError('UNAVAILABLE', why))
+    const error = new GatewayError('UNAVAILABLE', why)
+    this.end(error)
+    // A session that was ending already may hang on its last message.
+    this.#fail(error)
   }
 }
