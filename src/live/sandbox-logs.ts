@@ -49,6 +49,9 @@ interface Entry {
   readonly bucket: TokenBucket
 }
 
+/** Levels of gateway lines that are for operators only, whatever the process log shows (spec/gateway.md W-18). */
+const HIDDEN_LEVELS = new Set(['DEBUG', 'TRACE'])
+
 const MARK = '… [truncated]'
 const SHORT_BYTES = 256
 
@@ -108,7 +111,7 @@ export function createSandboxLogs(deps: SandboxLogsDeps): SandboxLogs {
     open: id => void open(id),
     has: id => entries.has(id),
     onLine(line) {
-      if (line.sandboxId === '') return
+      if (line.sandboxId === '' || HIDDEN_LEVELS.has(line.level)) return
       if (!entries.has(line.sandboxId)) return hold(line)
       appendOwn(line.sandboxId, line)
       deps.bus.arrived(line.sandboxId)
