@@ -49,6 +49,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./token.ts')).command,
   },
   {
+    name: 'credentials',
+    about: 'Ask the credentials driver what it knows and whether it works',
+    load: async () => (await import('./credentials.ts')).command,
+  },
+  {
     name: 'health',
     about: 'Tell by the exit code whether a gateway is well',
     load: async () => (await import('./health.ts')).command,
