@@ -38,6 +38,7 @@ export async function startDevIssuer(port = 0): Promise<DevIssuer> {
       refuse: (text: string) => new library.errors.InvalidGrant(text),
     }
   })
+  nameModels(provider)
   provider.registerGrantType('password', passwordGrant(provider, refuse), ['username', 'password', 'scope'])
   const handle = provider.callback()
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
@@ -52,6 +53,29 @@ export async function startDevIssuer(port = 0): Promise<DevIssuer> {
         server.closeAllConnections()
       }),
   }
+}
+
+/** Models of the library that this issuer uses. */
+const MODELS = [
+  'AccessToken',
+  'AuthorizationCode',
+  'Client',
+  'ClientCredentials',
+  'DeviceCode',
+  'Grant',
+  'IdToken',
+  'Interaction',
+  'RefreshToken',
+  'ReplayDetection',
+  'Session',
+] as const
+
+/**
+ * The library finds lifetime and kind of a token by the name of its class. The compiler takes those names away, and
+ * without them tokens of the executable would never expire.
+ */
+function nameModels(provider: Provider): void {
+  for (const name of MODELS) Object.defineProperty(provider[name], 'name', { value: name, configurable: true })
 }
 
 /** The library warns of its runtime and of its store in memory; both are what an issuer for development is. */
