@@ -72,79 +72,154 @@ const POLICY: Shape = [
   [5, 'network_policies', { map: RULE }],
 ]
 
-/** Collects pieces and joins them once. */
-class Bytes {
-  readonly #parts: Uint8Array[] = []
-  #size = 0
+const FIRST_BYTES = 65_536
+/** A varint of 32 bits. */
+const VARINT_MOST = 5
+/** Texts up to this are written without asking the engine how long their bytes are; one length byte suffices. */
+const SHORT_CHARS = 100
 
-  add(part: Uint8Array): void {
-    this.#parts.push(part)
-    this.#size += part.length
+/** One growing buffer, written from front to back and used again: a policy of a thousand endpoints has no thousand pieces. */
+class Writer {
+  #bytes = Buffer.allocUnsafe(FIRST_BYTES)
+  #at = 0
+
+  reset(): void {
+    this.#at = 0
+  }
+
+  get length(): number {
+    return this.#at
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#at + bytes <= this.#bytes.length) return
+    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#at + bytes))
+    this.#bytes.copy(larger, 0, 0, this.#at)
+    this.#bytes = larger
   }
 
   varint(value: number): void {
-    const bytes: number[] = []
+    this.#reserve(VARINT_MOST)
     let rest = value >>> 0
     while (rest > 0x7f) {
-      bytes.push((rest & 0x7f) | 0x80)
+      this.#bytes[this.#at++] = (rest & 0x7f) | 0x80
       rest >>>= 7
     }
-    bytes.push(rest)
-    this.add(Uint8Array.from(bytes))
+    this.#bytes[this.#at++] = rest
   }
 
-  delimited(field: number, body: Uint8Array): void {
+  text(field: number, value: string): void {
     this.varint((field << 3) | 2)
-    this.varint(body.length)
-    this.add(body)
+    if (value.length <= SHORT_CHARS && this.#ascii(value)) return
+    const size = Buffer.byteLength(value)
+    this.varint(size)
+    this.#reserve(size)
+    this.#bytes.write(value, this.#at, 'utf8')
+    this.#at += size
   }
 
-  join(): Buffer {
-    return Buffer.concat(this.#parts, this.#size)
+  /** Length and bytes of a short text; false, and nothing written, when it is not plain ASCII. */
+  #ascii(value: string): boolean {
+    this.#reserve(value.length + 1)
+    const bytes = this.#bytes
+    const start = this.#at
+    bytes[start] = value.length
+    for (let i = 0; i < value.length; i++) {
+      const unit = value.charCodeAt(i)
+      if (unit > 0x7f) return false
+      bytes[start + 1 + i] = unit
+    }
+    this.#at = start + 1 + value.length
+    return true
+  }
+
+  /** A length-delimited field; its length takes one byte until it shows to need more. */
+  nested(field: number, write: () => void): void {
+    this.varint((field << 3) | 2)
+    this.#reserve(VARINT_MOST)
+    const start = ++this.#at
+    write()
+    const size = this.#at - start
+    if (size <= 0x7f) {
+      this.#bytes[start - 1] = size
+      return
+    }
+    let lengthBytes = 1
+    for (let rest = size >>> 7; rest > 0; rest >>>= 7) lengthBytes++
+    this.#reserve(lengthBytes)
+    this.#bytes.copyWithin(start - 1 + lengthBytes, start, this.#at)
+    this.#at = start - 1
+    this.varint(size)
+    this.#at += size
+  }
+
+  /** Forgets what was written behind `length`. */
+  cut(length: number): void {
+    this.#at = length
+  }
+
+  copy(): Buffer {
+    return Buffer.from(this.#bytes.subarray(0, this.#at))
   }
 }
 
-const utf8 = (text: string): Buffer => Buffer.from(text, 'utf8')
-
-function encodeScalar(out: Bytes, field: number, kind: Kind, value: unknown): void {
+function writeScalar(out: Writer, field: number, kind: Kind, value: unknown): void {
   if (kind === 'string') {
-    if (value !== '') out.delimited(field, utf8(value as string))
+    if (value !== '') out.text(field, value as string)
   } else if (kind === 'strings') {
-    for (const item of value as readonly string[]) out.delimited(field, utf8(item))
+    for (const item of value as readonly string[]) out.text(field, item)
   } else if (kind === 'packed') {
     const ports = value as readonly number[]
-    if (ports.length === 0) return
-    const body = new Bytes()
-    for (const port of ports) body.varint(port)
-    out.delimited(field, body.join())
+    if (ports.length > 0)
+      out.nested(field, () => {
+        for (const port of ports) out.varint(port)
+      })
   } else if (value) {
     out.varint(field << 3)
     out.varint(Number(value))
   }
 }
 
-function encodeMap(out: Bytes, field: number, shape: Shape, value: unknown): void {
-  for (const [key, item] of sortedEntries(readMap(value as Record<string, object>))) {
-    const entry = new Bytes()
-    if (key !== '') entry.delimited(1, utf8(key))
-    const body = encode(item, shape)
-    if (body.length > 0) entry.delimited(2, body)
-    out.delimited(field, entry.join())
-  }
+function writeMap(out: Writer, field: number, shape: Shape, value: unknown): void {
+  if (isEmptyRecord(value as object)) return
+  for (const [key, item] of sortedEntries(readMap(value as Record<string, object>)))
+    out.nested(field, () => {
+      if (key !== '') out.text(1, key)
+      const before = out.length
+      let isEmpty = true
+      out.nested(2, () => {
+        const start = out.length
+        writeMessage(out, item, shape)
+        isEmpty = out.length === start
+      })
+      if (isEmpty) out.cut(before)
+    })
 }
 
-function encode(message: object, shape: Shape): Buffer {
-  const out = new Bytes()
+function isEmptyRecord(record: object): boolean {
+  for (const _ in record) return false
+  return true
+}
+
+function writeMessage(out: Writer, message: object, shape: Shape): void {
   const fields = message as Readonly<Record<string, unknown>>
   for (const [field, name, kind] of shape) {
     const value = fields[name]
     if (value === undefined || value === null) continue
-    if (typeof kind === 'string') encodeScalar(out, field, kind, value)
-    else if ('one' in kind) out.delimited(field, encode(value as object, kind.one))
-    else if ('map' in kind) encodeMap(out, field, kind.map, value)
-    else for (const item of value as readonly object[]) out.delimited(field, encode(item, kind.many))
+    if (typeof kind === 'string') writeScalar(out, field, kind, value)
+    else if ('one' in kind) out.nested(field, () => writeMessage(out, value, kind.one))
+    else if ('map' in kind) writeMap(out, field, kind.map, value)
+    else for (const item of value as readonly object[]) out.nested(field, () => writeMessage(out, item, kind.many))
   }
-  return out.join()
+}
+
+/** Encoding is synchronous, so one writer serves all. */
+const writer = new Writer()
+
+function encode(message: object, shape: Shape): Buffer {
+  writer.reset()
+  writeMessage(writer, message, shape)
+  return writer.copy()
 }
 
 /** The bytes under which a policy is stored and measured. */

@@ -9,7 +9,7 @@ import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { DraftChunk, DraftStatus, Store, StoreTransaction } from '../store/store.ts'
-import { codec } from '../wire/codec.ts'
+import { codec, WireError } from '../wire/codec.ts'
 import { spliceField } from '../wire/splice.ts'
 import type { Commit } from './commit.ts'
 import { createDraftDecisions } from './draft-decisions.ts'
@@ -28,6 +28,7 @@ export interface DraftServiceDeps {
 }
 
 const CHUNK = codec('openshell.v1.PolicyChunk')
+const RULE = codec('openshell.sandbox.v1.NetworkPolicyRule')
 const DRAFTS = codec('openshell.v1.GetDraftPolicyResponse')
 
 /** Field numbers into which encoded chunks and stored rules are spliced. */
@@ -195,7 +196,7 @@ async function encodeChunks(chunks: readonly DraftChunk[]): Promise<Buffer[]> {
   return parts
 }
 
-/** One chunk in parts; the stored rule goes out as it is. A rule without any field is absent (spec/policy.md §8.2). */
+/** One chunk in parts; the stored rule goes out as it is. One without any field, or damaged, is absent (spec/policy.md §8.2). */
 function encodeChunk(chunk: DraftChunk): Uint8Array[] {
   const head = CHUNK.encode({
     id: chunk.id,
@@ -211,5 +212,17 @@ function encodeChunk(chunk: DraftChunk): Uint8Array[] {
     last_seen_ms: chunk.lastSeenMs,
     binary: chunk.binary,
   })
-  return chunk.proposedRule.length > 0 ? [head, spliceField(CHUNK_RULE, [[chunk.proposedRule]])] : [head]
+  return isRule(chunk.proposedRule) ? [head, spliceField(CHUNK_RULE, [[chunk.proposedRule]])] : [head]
+}
+
+/** A damaged rule must not make the whole answer unreadable (spec/storage.md W17). */
+function isRule(bytes: Uint8Array): boolean {
+  if (bytes.length === 0) return false
+  try {
+    RULE.decode(bytes)
+    return true
+  } catch (error) {
+    if (error instanceof WireError) return false
+    throw error
+  }
 }
