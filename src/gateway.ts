@@ -1,5 +1,5 @@
 import { routesWith } from './auth/routes.ts'
-import { systemClock as clock } from './base/clock.ts'
+import { systemClock as clock, sleep } from './base/clock.ts'
 import { errorText } from './base/errors.ts'
 import type { Config } from './config/config.ts'
 import { readProxySettings } from './domain/proxy-settings.ts'
@@ -214,22 +214,30 @@ async function assemble(
     certificateEndMs: () => tls?.notAfterMs() ?? null,
   })
 
-  const bound = await listener.listen()
-  const address = printAddress(config.bindAddress, bound.port)
-  log.info('Server listening', { address })
-  if (tls === null) log.info('TLS disabled — accepting plaintext connections')
-  tls?.startWatching()
   const finished = Promise.withResolvers<void>()
   if (config.oidc) log.info('Discovering OIDC configuration')
   const ready = (part: Promise<void>, message: string | null, fields?: Record<string, unknown>) =>
     part.then(() => {
       if (message) log.info(message, fields)
-      return prober.probeNow()
-    }, finished.reject)
-  ready(auth.start(), config.oidc && `OIDC JWT validation enabled (issuer: ${config.oidc.issuer})`)
-  ready(compute.start(), null)
-  if (credentials)
-    ready(credentials.start(), 'Connected to credentials driver', { socket: config.credentialsDriverSocket })
+      void prober.probeNow()
+    })
+  const peers = Promise.all([
+    ready(auth.start(), config.oidc && `OIDC JWT validation enabled (issuer: ${config.oidc.issuer})`),
+    ready(compute.start(), null),
+    credentials &&
+      ready(credentials.start(), 'Connected to credentials driver', { socket: config.credentialsDriverSocket }),
+  ])
+  peers.catch(finished.reject)
+  // Also when nobody holds it: a start that fails says why by itself.
+  finished.promise.catch(() => {})
+  // Sidecars that start at the same moment are waited for briefly, so that first calls find them; a peer that is
+  // wrong ends the start here, before anybody was served.
+  await Promise.race([peers, sleep(clock, LIMITS.peersAtStartMs)])
+  const bound = await listener.listen()
+  const address = printAddress(config.bindAddress, bound.port)
+  log.info('Server listening', { address })
+  if (tls === null) log.info('TLS disabled — accepting plaintext connections')
+  tls?.startWatching()
   live.start()
   prober.start()
 

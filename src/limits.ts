@@ -175,6 +175,8 @@ export const LIMITS = {
   driverLineBytes: 8_192,
   driverLinesPerSecond: 200,
 
+  /** How long the main port stays closed for drivers and an issuer that are not there yet (decision 15 waits no longer). */
+  peersAtStartMs: 1000,
   /** How long an ending process waits for its last lines to be read. */
   logFlushMs: 500,
 
@@ -563,6 +565,8 @@ export const LIMITS = {
   callbackBodyBytes: 65_536,
   /** How long the last page has to reach the browser before the listener closes. */
   callbackFarewellMs: 1000,
+  /** Wrong confirmation codes until a sign-in at an edge is given up: far too few to guess 35 bits. */
+  edgeWrongCodes: 20,
   /** Polling of the device grant (RFC 8628 §3.2, §3.5). */
   devicePollDefaultMs: 5000,
   devicePollMostMs: 60_000,
