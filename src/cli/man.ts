@@ -44,9 +44,9 @@ const FILES: readonly (readonly [string, string])[] = [
 const item = ([name, text]: readonly [string, string]): string[] => ['.TP', `\\fB${roff(name)}\\fR`, roff(text)]
 
 /** The manual page in roff, made from the tables of flags and commands. */
-export function renderManPage(): string {
+export function renderManPage(version: string = VERSION): string {
   return [
-    `.TH OPENSHELL\\-GATEWAY 8 "" "${PROGRAM} ${VERSION}" "System Administration"`,
+    `.TH OPENSHELL\\-GATEWAY 8 "" "${PROGRAM} ${version}" "System Administration"`,
     '.SH NAME',
     `${roff(PROGRAM)} \\- ${roff(ABOUT)}`,
     '.SH SYNOPSIS',
