@@ -25,7 +25,7 @@ export interface Bench {
 const METHODS = new Map(methodsOf('openshell.v1.OpenShell').map(method => [method.name, method]))
 const TICKS_PER_SEC = 100
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise(resolve => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address() as { port: number }
@@ -34,7 +34,7 @@ const freePort = (): Promise<number> =>
   })
 
 /** A compute driver that accepts everything and reports nothing: the bench measures the gateway. */
-async function startDriver(socket: string): Promise<Server> {
+export async function startDriver(socket: string): Promise<Server> {
   const server = new Server()
   for (const method of methodsOf('openshell.compute.v1.ComputeDriver')) {
     const answer =
@@ -137,7 +137,7 @@ export async function startBench(executable: string): Promise<Bench> {
   }
 }
 
-async function untilListening(port: number): Promise<void> {
+export async function untilListening(port: number): Promise<void> {
   const end = performance.now() + 20_000
   while (performance.now() < end) {
     const open = await new Promise<boolean>(resolve => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTcp, isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { osErrorText } from '../base/os-error.ts'
 import { printable } from '../config/problems.ts'
@@ -21,6 +22,8 @@ export interface ClientTls {
 export interface Endpoint {
   readonly url: URL
   readonly tls: ClientTls
+  /** Makes connections in another way than straight to the URL; they carry the protocol in plain. */
+  readonly dial?: () => Promise<Duplex>
 }
 
 /** A URL of a gateway: http or https, host and port, nothing behind. Throws a `ClientFailure` that says what is wrong. */
@@ -77,9 +80,10 @@ function dialFault(error: unknown): string {
   return text === '' ? code || 'connection failed' : text
 }
 
-/** A connection, plain or TLS as the scheme says, with TCP_NODELAY. Rejects with a sentence after `dialMs`. */
-export function dial(endpoint: Endpoint, alpn: readonly string[] = []): Promise<Socket> {
+/** A connection, plain or TLS as the scheme says, with TCP_NODELAY. Rejects with a `ClientFailure` after `dialMs`. */
+export function dial(endpoint: Endpoint, alpn: readonly string[] = []): Promise<Duplex> {
   const { url, tls } = endpoint
+  if (endpoint.dial) return endpoint.dial()
   const target = { host: hostOf(url), port: portOf(url), allowHalfOpen: true }
   const secure = url.protocol === 'https:'
   const servername = isIP(target.host) ? {} : { servername: target.host }
@@ -106,7 +110,9 @@ export function dial(endpoint: Endpoint, alpn: readonly string[] = []): Promise<
 /** An HTTP/2 session over a connection of its own, with windows wide enough for bulk data. */
 export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2Session> {
   const socket = await dial(endpoint, ['h2'])
-  const session = http2.connect(endpoint.url.origin, {
+  // The session tells of what goes wrong while it lives; afterwards nobody needs to know.
+  socket.on('error', () => {})
+  const session = http2.connect(endpoint.dial ? `http://${endpoint.url.host}` : endpoint.url.origin, {
     createConnection: () => socket,
     settings: { initialWindowSize: LIMITS.windowBytes, enablePush: false },
   })

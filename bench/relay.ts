@@ -1,0 +1,307 @@
+/**
+ * What a relay costs: `bun bench/relay.ts [OTHER_EXECUTABLE …]` measures dist/openshell-gateway and any other gateway
+ * executable in one run and prints a table. Clients and supervisors are this process, on the same machine: it uses
+ * about as much of the processor as the gateway does, so compare columns of one run, not runs.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { ClientHttp2Session } from 'node:http2'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { openSession, readEndpoint } from '../src/client/channel.ts'
+import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
+import { connectGateway, type GatewayClient } from '../src/client/session.ts'
+import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
+import { encodeInit } from '../src/live/relay-frame.ts'
+import { RelayWire } from '../src/rpc/relay-wire.ts'
+import { freePort, startDriver, untilListening } from './gateway.ts'
+
+const MIB = 1 << 20
+const BULK_MIB = 256
+const PINGS = 2000
+const OPENS = 200
+const IDLE_SUPERVISORS = 200
+const IDLE_RELAYS = 100
+const TICKS_PER_SEC = 100
+const SERVICE = '/openshell.v1.OpenShell'
+
+type Figures = Map<string, string>
+
+const percentile = (values: readonly number[], part: number): number =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))]!
+const pair = (values: readonly number[]): string =>
+  `${percentile(values, 0.5).toFixed(2)} / ${percentile(values, 0.99).toFixed(2)} ms`
+
+/** A gateway with sandboxes, and this process as their supervisors. */
+interface World {
+  readonly client: GatewayClient
+  memoryKib(): number
+  cpuMs(): number
+  /** A sandbox whose supervisor is connected. */
+  sandbox(): Promise<TunnelTicket>
+  stop(): Promise<void>
+}
+
+/** The sandbox's end of a relay; the first byte says what it does. */
+function serve(relay: Duplex): void {
+  relay.on('error', () => {})
+  relay.once('end', () => relay.end())
+  relay.once('data', (first: Buffer) => {
+    const [what] = first
+    if (what === 0x45) {
+      relay.write(first.subarray(1))
+      relay.pipe(relay)
+    } else if (what === 0x53) sink(relay, first.length - 1)
+    else flood(relay, BULK_MIB * MIB)
+  })
+}
+
+/** Takes everything, then says so. */
+function sink(relay: Duplex, taken: number): void {
+  let bytes = taken
+  relay.on('data', (part: Buffer) => {
+    bytes += part.length
+    if (bytes >= BULK_MIB * MIB) relay.write('!')
+  })
+}
+
+function flood(to: Duplex, bytes: number): void {
+  const block = Buffer.alloc(65_536, 'x')
+  let left = bytes
+  const go = () => {
+    while (left > 0) {
+      left -= block.length
+      if (!to.write(block)) return void to.once('drain', go)
+    }
+  }
+  go()
+}
+
+async function supervise(url: string, sandboxId: string): Promise<ClientHttp2Session> {
+  const session = await openSession(readEndpoint(url, {}))
+  const control = new GrpcStream(
+    openCall(session, `${SERVICE}/ConnectSupervisor`, {}),
+    'openshell.v1.SupervisorMessage',
+    'openshell.v1.GatewayMessage',
+  )
+  await control.send({ hello: { sandbox_id: sandboxId, instance_id: 'bench' } })
+  const accepted = Promise.withResolvers<void>()
+  const follow = async () => {
+    for await (const message of control.messages()) {
+      if (message.session_accepted) accepted.resolve()
+      if (!message.relay_open) continue
+      const stream = openCall(session, `${SERVICE}/RelayStream`, {})
+      stream.write(encodeInit(message.relay_open.channel_id))
+      serve(new RelayWire(stream, { awaitsInit: false }))
+    }
+  }
+  void follow()
+  await accepted.promise
+  return session
+}
+
+async function startWorld(executable: string): Promise<World> {
+  const dir = mkdtempSync(join(tmpdir(), 'bench-relay-'))
+  const driver = await startDriver(join(dir, 'compute.sock'))
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  const args = ['--port', String(port), '--disable-tls', '--db-url', `sqlite:${dir}/bench.db?mode=rwc`]
+  const child: ChildProcess = spawn(
+    executable,
+    [...args, '--drivers', 'external', '--compute-driver-socket', join(dir, 'compute.sock'), '--log-level', 'warn'],
+    {
+      env: {
+        PATH: process.env['PATH'],
+        OPENSHELL_SSH_HANDSHAKE_SECRET: 'bench-handshake-secret-0123456789abcdef',
+        // Everything comes from this one machine.
+        OPENSHELL_MAX_CONNECTIONS_PER_ADDRESS: '0',
+      },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    },
+  )
+  await untilListening(port)
+  const client = await connectGateway(url, null)
+  const sessions: ClientHttp2Session[] = []
+  const stat = () => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  let made = 0
+  const ticketFor = async (sandboxId: string): Promise<TunnelTicket> => {
+    const { token } = await eventually(() => callOnce(client.open('CreateSshSession'), { sandbox_id: sandboxId }))
+    return { sandboxId, token, connectPath: '/connect/ssh' }
+  }
+  return {
+    client,
+    memoryKib: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]),
+    cpuMs: () => ((Number(stat()[11]) + Number(stat()[12])) / TICKS_PER_SEC) * 1000,
+    async sandbox() {
+      const name = `bench-${made++}`
+      const { sandbox } = await eventually(() => callOnce(client.open('CreateSandbox'), { name, spec: {} }))
+      const id = sandbox!.metadata!.id
+      sessions.push(await supervise(url, id))
+      return ticketFor(id)
+    },
+    async stop() {
+      for (const session of sessions) session.destroy()
+      client.close()
+      child.kill('SIGKILL')
+      driver.forceShutdown()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The driver connects and phases change a moment later: tries again for 10 s. */
+async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  const end = performance.now() + 10_000
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (performance.now() > end) throw error
+      await Bun.sleep(5)
+    }
+  }
+}
+
+async function connect(world: World, ticket: TunnelTicket): Promise<Duplex> {
+  const { socket } = await openTunnel(world.client.endpoint, ticket)
+  socket.on('error', () => {})
+  return socket
+}
+
+/** Everything a socket gives until `bytes` have come. */
+function receive(socket: Duplex, bytes: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let got = 0
+    socket.once('close', () => reject(new Error(`closed after ${got} of ${bytes} bytes`)))
+    socket.on('data', (part: Buffer) => {
+      got += part.length
+      if (got >= bytes) resolve()
+    })
+    socket.resume()
+  })
+}
+
+/** Moves `BULK_MIB` through each tunnel at once; MiB/s in all and the gateway's CPU per MiB. */
+async function bulk(world: World, tickets: readonly TunnelTicket[], direction: 'up' | 'down'): Promise<string> {
+  const sockets = await Promise.all(tickets.map(ticket => connect(world, ticket)))
+  const cpu = world.cpuMs()
+  const begun = performance.now()
+  await Promise.all(
+    sockets.map(socket => {
+      const done = receive(socket, direction === 'down' ? BULK_MIB * MIB : 1)
+      socket.write(direction === 'down' ? 'Z' : 'S')
+      if (direction === 'up') flood(socket, BULK_MIB * MIB)
+      return done
+    }),
+  )
+  const secs = (performance.now() - begun) / 1000
+  const mib = BULK_MIB * tickets.length
+  for (const socket of sockets) socket.destroy()
+  return `${(mib / secs).toFixed(0)} MiB/s, ${((world.cpuMs() - cpu) / mib).toFixed(2)} ms CPU/MiB`
+}
+
+async function pingPong(world: World, tickets: readonly TunnelTicket[]): Promise<string> {
+  const message = Buffer.alloc(64, 'p')
+  const times: number[] = []
+  const one = async (ticket: TunnelTicket, rounds: number) => {
+    const socket = await connect(world, ticket)
+    socket.write('E')
+    for (let i = 0; i < rounds; i++) {
+      const begun = performance.now()
+      socket.write(message)
+      let got = 0
+      while (got < message.length) {
+        const [part] = await once(socket)
+        got += part.length
+      }
+      times.push(performance.now() - begun)
+    }
+    socket.destroy()
+  }
+  await Promise.all(tickets.map(ticket => one(ticket, Math.max(100, PINGS / tickets.length))))
+  return pair(times)
+}
+
+const once = (socket: Duplex): Promise<[Buffer]> =>
+  new Promise(resolve => {
+    socket.once('data', (part: Buffer) => {
+      socket.pause()
+      resolve([part])
+    })
+    socket.resume()
+  })
+
+async function opening(world: World, ticket: TunnelTicket): Promise<{ open: string; first: string }> {
+  const opens: number[] = []
+  const firsts: number[] = []
+  for (let i = 0; i < OPENS; i++) {
+    const begun = performance.now()
+    const socket = await connect(world, ticket)
+    opens.push(performance.now() - begun)
+    socket.write('E!')
+    await once(socket)
+    firsts.push(performance.now() - begun)
+    const closed = new Promise(resolve => socket.once('close', resolve))
+    socket.end()
+    socket.resume()
+    await closed
+  }
+  return { open: pair(opens), first: pair(firsts) }
+}
+
+async function measure(executable: string): Promise<Figures> {
+  const figures: Figures = new Map()
+  const world = await startWorld(executable)
+  try {
+    const tickets = await Promise.all(Array.from({ length: 8 }, () => world.sandbox()))
+    const eightOfOne = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const { token } = await callOnce(world.client.open('CreateSshSession'), { sandbox_id: tickets[0]!.sandboxId })
+        return { ...tickets[0]!, token }
+      }),
+    )
+    await bulk(world, tickets.slice(0, 1), 'down')
+    for (const direction of ['down', 'up'] as const) {
+      figures.set(`${direction}, 1 relay`, await bulk(world, tickets.slice(0, 1), direction))
+      figures.set(`${direction}, 8 supervisors`, await bulk(world, tickets, direction))
+      figures.set(`${direction}, 8 relays of one`, await bulk(world, eightOfOne, direction))
+    }
+    const opened = await opening(world, tickets[0]!)
+    figures.set('CONNECT to 200, p50 / p99', opened.open)
+    figures.set('open to first byte, p50 / p99', opened.first)
+    figures.set('ping-pong 64 B, 1 relay, p50 / p99', await pingPong(world, tickets.slice(0, 1)))
+    const fifty = Array.from({ length: 50 }, (_, i) => [...tickets, ...eightOfOne][i % 16]!)
+    figures.set('ping-pong 64 B, up to 24 relays, p50 / p99', await pingPong(world, fifty.slice(0, 24)))
+    await Bun.sleep(1000)
+    const before = world.memoryKib()
+    for (let i = 0; i < IDLE_SUPERVISORS; i++) await world.sandbox()
+    const supervised = world.memoryKib()
+    figures.set('memory per idle supervisor', `${((supervised - before) / IDLE_SUPERVISORS).toFixed(0)} KiB`)
+    const idle: Duplex[] = []
+    for (let i = 0; i < IDLE_RELAYS; i++) idle.push(await connect(world, await anotherTicket(world, tickets[i % 8]!)))
+    figures.set('memory per idle relay', `${((world.memoryKib() - supervised) / IDLE_RELAYS).toFixed(0)} KiB`)
+    figures.set('memory in all', `${(world.memoryKib() / 1024).toFixed(0)} MiB`)
+    for (const socket of idle) socket.destroy()
+  } finally {
+    await world.stop()
+  }
+  return figures
+}
+
+async function anotherTicket(world: World, ticket: TunnelTicket): Promise<TunnelTicket> {
+  const { token } = await callOnce(world.client.open('CreateSshSession'), { sandbox_id: ticket.sandboxId })
+  return { ...ticket, token }
+}
+
+const executables = [
+  process.env['BENCH_GATEWAY'] ?? join(import.meta.dir, '../dist/openshell-gateway'),
+  ...process.argv.slice(2),
+]
+const columns: Figures[] = []
+for (const executable of executables) columns.push(await measure(executable))
+console.log(`| Figure | ${executables.join(' | ')} |`)
+console.log(`|---|${executables.map(() => '---').join('|')}|`)
+for (const name of columns[0]!.keys())
+  console.log(`| ${name} | ${columns.map(column => column.get(name) ?? '–').join(' | ')} |`)
+process.exit(0)
