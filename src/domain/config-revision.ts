@@ -2,10 +2,8 @@ import { createHash } from 'node:crypto'
 import { sortedEntries } from '../base/utf8-order.ts'
 import type { Effective, StoredValue } from './settings.ts'
 
-/** Whose policy a sandbox is given (`PolicySource` of the contract). */
-export const POLICY_SOURCES = { sandbox: 1, global: 2 } as const
-
 export interface ConfigParts {
+  /** `PolicySource` of the contract: whose policy is delivered. */
   readonly source: number
   /** Hash of the delivered policy; null when none is delivered. */
   readonly policyHash: string | null

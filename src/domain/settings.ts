@@ -1,5 +1,5 @@
 import { compareUtf8, sortedEntries } from '../base/utf8-order.ts'
-import type { EffectiveSetting, SettingValue } from '../wire/messages.generated.ts'
+import { type EffectiveSetting, SettingScope, type SettingValue } from '../wire/messages.generated.ts'
 
 /** Runtime settings of the gateway and of sandboxes, and the JSON in which they are stored (spec/policy.md §3, spec/storage.md §5). */
 
@@ -119,8 +119,6 @@ export function withoutSetting(blob: SettingsBlob, key: string): SettingsBlob {
   return next(blob, values)
 }
 
-export const SCOPES = { unset: 0, sandbox: 1, global: 2 } as const
-
 /** One setting as a sandbox sees it. */
 export interface Effective {
   readonly value: StoredValue | null
@@ -137,9 +135,9 @@ export function effectiveSettings(
   for (const { key } of rows) {
     const ours = global.values.get(key)
     const own = sandbox.values.get(key)
-    if (ours) merged.set(key, { value: ours, scope: SCOPES.global })
-    else if (own) merged.set(key, { value: own, scope: SCOPES.sandbox })
-    else merged.set(key, { value: null, scope: SCOPES.unset })
+    if (ours) merged.set(key, { value: ours, scope: SettingScope.SETTING_SCOPE_GLOBAL })
+    else if (own) merged.set(key, { value: own, scope: SettingScope.SETTING_SCOPE_SANDBOX })
+    else merged.set(key, { value: null, scope: SettingScope.SETTING_SCOPE_UNSPECIFIED })
   }
   return merged
 }

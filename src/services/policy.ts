@@ -2,7 +2,7 @@ import { requireSandbox } from '../auth/sandbox-binding.ts'
 import type { Clock } from '../base/clock.ts'
 import { errorText, GatewayError } from '../base/errors.ts'
 import { plainText } from '../domain/audit-lines.ts'
-import { configRevision, POLICY_SOURCES } from '../domain/config-revision.ts'
+import { configRevision } from '../domain/config-revision.ts'
 import { encodePolicy } from '../domain/policy-bytes.ts'
 import { hashPolicy } from '../domain/policy-hash.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
@@ -14,6 +14,7 @@ import type { Handlers } from '../rpc/handlers.ts'
 import type { PolicyRevision, PolicyStatusText, Store, StoreReads } from '../store/store.ts'
 import { amend, codec, WireError } from '../wire/codec.ts'
 import { writeMap } from '../wire/maps.ts'
+import { PolicySource, PolicyStatus } from '../wire/messages.generated.ts'
 import { spliceField } from '../wire/splice.ts'
 import { type Commit, retrying } from './commit.ts'
 import { createHashMemo } from './hash-memo.ts'
@@ -46,15 +47,16 @@ const CONFIG_POLICY = 1
 const STATUS_REVISION = 1
 const REVISION_POLICY = 7
 
-/** TABLE of revision states: stored text and number of the contract; any other text is 0. */
+const LOADED = PolicyStatus.POLICY_STATUS_LOADED
+const FAILED = PolicyStatus.POLICY_STATUS_FAILED
+
+/** TABLE of revision states: stored text and number of the contract; any other text is UNSPECIFIED. */
 const STATUSES: ReadonlyMap<PolicyStatusText, number> = new Map([
-  ['pending', 1],
-  ['loaded', 2],
-  ['failed', 3],
-  ['superseded', 4],
+  ['pending', PolicyStatus.POLICY_STATUS_PENDING],
+  ['loaded', LOADED],
+  ['failed', FAILED],
+  ['superseded', PolicyStatus.POLICY_STATUS_SUPERSEDED],
 ])
-const LOADED = 2
-const FAILED = 3
 
 type PolicyRpc =
   | 'GetSandboxConfig'
@@ -99,7 +101,7 @@ export function createPolicyService(deps: PolicyServiceDeps): Pick<Handlers, Pol
     const globalPayload = globalPolicyOf(global)
     const payload = globalPayload ?? own?.payload ?? null
     const contentHash = payload && hashOf(globalPayload ?? own!.id ?? payload, payload)
-    const source = globalPayload ? POLICY_SOURCES.global : POLICY_SOURCES.sandbox
+    const source = globalPayload ? PolicySource.POLICY_SOURCE_GLOBAL : PolicySource.POLICY_SOURCE_SANDBOX
     const rest = CONFIG.encode({
       version: globalPayload ? own?.version || 1 : (own?.version ?? 0),
       policy_hash: globalPayload ? contentHash! : (own?.hash ?? ''),
@@ -241,7 +243,7 @@ async function scopeOf(
 const describe = (revision: PolicyRevision) => ({
   version: revision.version,
   policy_hash: revision.hash,
-  status: STATUSES.get(revision.status) ?? 0,
+  status: STATUSES.get(revision.status) ?? PolicyStatus.POLICY_STATUS_UNSPECIFIED,
   load_error: revision.loadError ?? '',
   created_at_ms: revision.createdAtMs,
   loaded_at_ms: revision.loadedAtMs ?? 0,
