@@ -16,7 +16,8 @@ interface FieldFact {
 }
 
 const root = protobuf.Root.fromJSON(contract as protobuf.INamespace).resolveAll()
-const fullName = (object: protobuf.ReflectionObject | null, fallback: string): string => object?.fullName.slice(1) ?? fallback
+const fullName = (object: protobuf.ReflectionObject | null, fallback: string): string =>
+  object?.fullName.slice(1) ?? fallback
 
 function describeField(field: protobuf.Field): FieldFact {
   const type = fullName(field.resolvedType, field.type)
@@ -26,7 +27,11 @@ function describeField(field: protobuf.Field): FieldFact {
   return { name: field.name, type, label: field.repeated ? 'repeated' : 'singular', oneof }
 }
 
-const ours: { messages: Record<string, Record<string, FieldFact>>; enums: Record<string, Record<string, number>>; services: Record<string, unknown> } = {
+const ours: {
+  messages: Record<string, Record<string, FieldFact>>
+  enums: Record<string, Record<string, number>>
+  services: Record<string, unknown>
+} = {
   messages: {},
   enums: {},
   services: {},
@@ -36,7 +41,9 @@ const collect = (space: protobuf.NamespaceBase): void => {
     if (object.fullName.startsWith('.google.')) continue
     const name = object.fullName.slice(1)
     if (object instanceof protobuf.Type)
-      ours.messages[name] = Object.fromEntries(object.fieldsArray.map(field => [String(field.id), describeField(field)]))
+      ours.messages[name] = Object.fromEntries(
+        object.fieldsArray.map(field => [String(field.id), describeField(field)]),
+      )
     else if (object instanceof protobuf.Enum) ours.enums[name] = object.values
     else if (object instanceof protobuf.Service)
       ours.services[name] = Object.fromEntries(

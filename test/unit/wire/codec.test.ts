@@ -73,7 +73,9 @@ describe('codec', () => {
 describe('spliceField', () => {
   test('wraps stored bytes as elements; a later part overrides a scalar', () => {
     const bytes = sandbox.encode({ metadata: { name: 'web' }, phase: 1 })
-    const list = codec('openshell.v1.ListSandboxesResponse').decode(spliceField(1, [[bytes], [bytes, Buffer.from([0x20, 2])]]))
+    const list = codec('openshell.v1.ListSandboxesResponse').decode(
+      spliceField(1, [[bytes], [bytes, Buffer.from([0x20, 2])]]),
+    )
     expect(list.sandboxes.map(item => [item.metadata!.name, item.phase])).toEqual([
       ['web', 1],
       ['web', 2],

@@ -3,20 +3,35 @@ import { codec } from '../../../src/wire/codec.ts'
 import { JsonError, messageFromJson, messageToJson } from '../../../src/wire/json.ts'
 
 const roundTrip = (json: unknown): unknown =>
-  messageToJson('openshell.v1.Sandbox', codec('openshell.v1.Sandbox').decode(messageFromJson('openshell.v1.Sandbox', json)))
+  messageToJson(
+    'openshell.v1.Sandbox',
+    codec('openshell.v1.Sandbox').decode(messageFromJson('openshell.v1.Sandbox', json)),
+  )
 
 describe('JSON of messages', () => {
   test('everything survives the way to bytes and back', () => {
     const json = {
-      metadata: { id: 'x', name: 'web', created_at_ms: '9007199254740993', labels: { ['__proto__x']: 'a', env: 'prod' } },
-      spec: { providers: ['a', 'b'], gpu: true, template: { image: 'i', resources: { limits: { cpu: '2', n: 1.5, on: true, none: null, list: [1, 'x', {}] } } } },
+      metadata: {
+        id: 'x',
+        name: 'web',
+        created_at_ms: '9007199254740993',
+        labels: { ['__proto__x']: 'a', env: 'prod' },
+      },
+      spec: {
+        providers: ['a', 'b'],
+        gpu: true,
+        template: { image: 'i', resources: { limits: { cpu: '2', n: 1.5, on: true, none: null, list: [1, 'x', {}] } } },
+      },
       phase: 'SANDBOX_PHASE_READY',
     }
     expect(roundTrip(json)).toEqual(json)
   })
 
   test('camel case names and numbers of enums are taken too', () => {
-    expect(roundTrip({ currentPolicyVersion: 3, phase: 2 })).toEqual({ current_policy_version: 3, phase: 'SANDBOX_PHASE_READY' })
+    expect(roundTrip({ currentPolicyVersion: 3, phase: 2 })).toEqual({
+      current_policy_version: 3,
+      phase: 'SANDBOX_PHASE_READY',
+    })
   })
 
   test.each([
