@@ -86,7 +86,7 @@ describe('credentials held by the driver', () => {
     expect(await token()).toBe('new')
   })
 
-  test.each([
+  test.each<[string, number | null]>([
     ['no expiry', null],
     ['an expiry of now', 0],
     ['an expiry in 20 s', 20_000],
