@@ -78,7 +78,8 @@ describe('credentials held by the driver', () => {
             resolve({ token: new Secret('new'), expiresAtMs: clock.nowMs() + 300_000, tokenType: 'Bearer' })
         }),
     )
-    expect(await Promise.all([token(), token(), token()])).toEqual(Array<string>(3).fill(`${CANARY}-github-1`))
+    const held = `${CANARY}-github-1`
+    expect(await Promise.all([token(), token(), token()])).toEqual([held, held, held])
     expect(calls).toHaveLength(2)
     finish()
     await Promise.resolve()
