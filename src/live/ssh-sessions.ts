@@ -57,21 +57,28 @@ export interface NewSession {
   readonly expiresAtMs: number
 }
 
-/** Stores a session for a sandbox, within the caller's transaction. `ttlSecs` 0 = never expires. */
-export async function insertSshSession(
-  tx: StoreTransaction,
-  sandboxId: string,
-  ttlSecs: number,
-  nowMs: number,
-): Promise<NewSession> {
+export interface SessionTerms {
+  readonly sandboxId: string
+  /** 0 = never expires. */
+  readonly ttlSecs: number
+  readonly nowMs: number
+  /** `hashed`: the row knows the SHA-256 of the token; `plain`: the token itself, as the reference stores and reads it. */
+  readonly tokenAtRest: 'hashed' | 'plain'
+}
+
+/** Stores a session for a sandbox, within the caller's transaction. */
+export async function insertSshSession(tx: StoreTransaction, terms: SessionTerms): Promise<NewSession> {
+  const { sandboxId, ttlSecs, nowMs } = terms
   const token = randomUUID()
-  const id = sessionIdOf(token)
+  const isHashed = terms.tokenAtRest === 'hashed'
+  const id = isHashed ? sessionIdOf(token) : token
   const expiresAtMs = ttlSecs === 0 ? 0 : nowMs + ttlSecs * 1000
   for (let tries = 0; ; tries++) {
     const name = Array.from({ length: 6 }, () => String.fromCharCode(97 + randomInt(26))).join('')
     const payload = messages.encode({
       metadata: { id, name, created_at_ms: nowMs },
       sandbox_id: sandboxId,
+      token: isHashed ? '' : token,
       expires_at_ms: expiresAtMs,
     })
     try {

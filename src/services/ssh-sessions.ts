@@ -15,6 +15,8 @@ export interface SshSessionServiceDeps {
   readonly tunnels: Tunnels
   readonly clock: Clock
   readonly ssh: SshConfig
+  /** How a token is stored (decision 18); `hashed` unless said otherwise. */
+  readonly tokenAtRest?: 'hashed' | 'plain'
   /** Where the gateway itself listens: stands in for what is not configured. */
   readonly listener: () => { readonly address: string; readonly port: number; readonly tls: boolean }
 }
@@ -34,7 +36,12 @@ export function createSshSessionService(
           if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
           if (sandboxes.decode(row.payload).phase !== SandboxPhase.SANDBOX_PHASE_READY)
             throw new GatewayError('FAILED_PRECONDITION', RELAY_TEXTS.sandboxNotReady)
-          return insertSshSession(tx, sandbox_id, deps.ssh.sessionTtlSecs, deps.clock.nowMs())
+          return insertSshSession(tx, {
+            sandboxId: sandbox_id,
+            ttlSecs: deps.ssh.sessionTtlSecs,
+            nowMs: deps.clock.nowMs(),
+            tokenAtRest: deps.tokenAtRest ?? 'hashed',
+          })
         }),
       )
       const listener = deps.listener()
