@@ -1,3 +1,4 @@
+import { rowFor } from '../auth/methods.ts'
 import { GRPC_CODES } from '../base/errors.ts'
 import { openSession } from '../client/channel.ts'
 import { ClientFailure } from '../client/failure.ts'
@@ -57,7 +58,8 @@ async function callPrinting(asked: Asked, headers: Readonly<Record<string, strin
 /** Calls, and once more with a fresh token when the gateway no longer knows the one it was shown. */
 async function callTwice(asked: Asked, io: CommandIo): Promise<number> {
   try {
-    return await callPrinting(asked, await asked.target.credential.headers(), io)
+    const isOpen = rowFor(asked.method.path).class === 'unauthenticated'
+    return await callPrinting(asked, isOpen ? {} : await asked.target.credential.headers(), io)
   } catch (error) {
     if (!(error instanceof CallFailed) || error.code !== GRPC_CODES.UNAUTHENTICATED) throw error
     const headers = await asked.target.credential.renewed()
@@ -87,7 +89,7 @@ export const command = defineGatewayCommand({
     runClient(io, async () => {
       const method = methodNamed(values.positionals[0] ?? '')
       const request = requestFromText(method, await requestText(values.positionals[1]))
-      const target = await targetFrom(values)
+      const target = targetFrom(values, io)
       const standard = method.responseStream ? 0 : LIMITS.clientCallMs
       const timeoutMs = values.optional('timeout') === null ? standard : values.number('timeout') * 1000
       return callTwice({ target, method, request, timeoutMs }, io)

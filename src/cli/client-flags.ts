@@ -1,9 +1,37 @@
-import { ANONYMOUS, type Credential, fixedBearer } from '../client/credential.ts'
+import { systemClock } from '../base/clock.ts'
+import { type Credential, fixedBearer } from '../client/credential.ts'
 import { ClientFailure } from '../client/failure.ts'
-import { endpointWith, type Target } from '../client/target.ts'
+import { parseGatewayName } from '../client/gateway-name.ts'
+import { Registry } from '../client/registry.ts'
+import { resolveTarget, type Target, type TargetContext } from '../client/target.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
 import { readSecretFile } from '../config/secret-file.ts'
+import { oneLine } from './client-command.ts'
+import type { CommandIo } from './command.ts'
+
+/** Which registered gateway is meant. */
+export const GATEWAY_FLAG = {
+  name: 'gateway',
+  short: 'g',
+  env: 'OPENSHELL_GATEWAY',
+  kind: 'text',
+  default: null,
+  group: 'Connection',
+  help: 'Name of a registered gateway; unset = the active one',
+} as const satisfies Flag
+
+/** For people or for programs. */
+export const OUTPUT_FLAG = {
+  name: 'output',
+  short: 'o',
+  env: null,
+  kind: 'choice',
+  choices: ['text', 'json'],
+  default: 'text',
+  group: 'Output',
+  help: 'How to print',
+} as const satisfies Flag
 
 /** TABLE Flags of every command that talks to a gateway. */
 export const CLIENT_FLAGS = [
@@ -13,8 +41,9 @@ export const CLIENT_FLAGS = [
     kind: 'text',
     default: null,
     group: 'Connection',
-    help: 'URL of the gateway',
+    help: 'URL of the gateway; unset = that of the registered one',
   },
+  GATEWAY_FLAG,
   {
     name: 'token-file',
     env: 'OPENSHELL_TOKEN_FILE',
@@ -66,21 +95,30 @@ function handedToken(values: Values, env: NodeJS.ProcessEnv): string | null {
 /** Characters a header may carry: what else is in a token came by mistake. */
 const HEADER_SAFE = /^[\x21-\x7e]+$/
 
-function handedCredential(values: Values, env: NodeJS.ProcessEnv): Credential {
+function handedCredential(values: Values, env: NodeJS.ProcessEnv): Credential | null {
   const token = handedToken(values, env)
-  if (token === null) return ANONYMOUS
+  if (token === null) return null
   if (!HEADER_SAFE.test(token)) throw new ClientFailure('failed', 'the bearer token holds characters no token has')
   return fixedBearer(token)
 }
 
-/** The gateway that the flags and variables name. Throws a `ClientFailure`. */
-export async function targetFrom(values: Values, env: NodeJS.ProcessEnv = process.env): Promise<Target> {
-  const url = values.optional('gateway-endpoint')
-  if (url === null)
-    throw new ClientFailure(
-      'failed',
-      'No active gateway. Name one with --gateway-endpoint or OPENSHELL_GATEWAY_ENDPOINT',
-    )
-  const files = { ca: values.optional('ca'), cert: values.optional('cert'), key: values.optional('key') }
-  return { gateway: null, endpoint: endpointWith(url, files, env), credential: handedCredential(values, env) }
+/** The world around a client command. */
+export const clientContext = (io: Pick<CommandIo, 'err'>, env: NodeJS.ProcessEnv = process.env): TargetContext => ({
+  registry: new Registry(env),
+  env,
+  nowMs: systemClock.nowMs,
+  warn: text => void io.err(`warning: ${oneLine(text)}\n`),
+})
+
+/** The gateway that the flags, the variables and the registry name. Throws a `ClientFailure`. */
+export function targetFrom(values: Values, io: Pick<CommandIo, 'err'>): Target {
+  const context = clientContext(io)
+  const name = values.optional('gateway')
+  const wish = {
+    url: values.optional('gateway-endpoint'),
+    name: name === null ? null : parseGatewayName(name),
+    files: { ca: values.optional('ca'), cert: values.optional('cert'), key: values.optional('key') },
+    credential: handedCredential(values, context.env),
+  }
+  return resolveTarget(wish, context)
 }

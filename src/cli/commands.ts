@@ -39,6 +39,12 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./install.ts')).command,
   },
   {
+    name: 'gateway',
+    about: 'Register gateways and sign in to them',
+    hiddenAlias: 'gw',
+    load: async () => (await import('./gateway.ts')).group,
+  },
+  {
     name: 'call',
     about: 'Call an RPC with JSON',
     load: async () => (await import('./call.ts')).command,

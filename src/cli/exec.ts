@@ -1,8 +1,10 @@
-import { errorText, StartError } from '../base/errors.ts'
+import { ClientFailure } from '../client/failure.ts'
 import { CallFailed, callOnce } from '../client/grpc-stream.ts'
-import { CLIENT_FLAGS, connectGateway, type GatewayClient } from '../client/session.ts'
+import { connectGateway, type GatewayClient } from '../client/session.ts'
 import { LIMITS } from '../limits.ts'
 import type { ExecSandboxRequest } from '../wire/messages.generated.ts'
+import { runClient } from './client-command.ts'
+import { CLIENT_FLAGS, targetFrom } from './client-flags.ts'
 import { defineGatewayCommand } from './command.ts'
 
 /** What stands on standard input when it is not a terminal, up to what an exec may carry. */
@@ -12,7 +14,8 @@ async function readStdin(): Promise<Buffer> {
   let size = 0
   for await (const part of process.stdin as AsyncIterable<Buffer>) {
     size += part.length
-    if (size > LIMITS.execStdinBytes) throw new StartError(`standard input exceeds ${LIMITS.execStdinBytes} bytes`)
+    if (size > LIMITS.execStdinBytes)
+      throw new ClientFailure('failed', `standard input exceeds ${LIMITS.execStdinBytes} bytes`)
     parts.push(part)
   }
   return Buffer.concat(parts)
@@ -62,10 +65,10 @@ export const command = defineGatewayCommand({
     { name: 'name', help: 'Name of the sandbox' },
     { name: 'command', help: 'Command and its arguments', rest: true },
   ],
-  async run(values) {
-    const [name = '', ...words] = values.positionals
-    try {
-      const client = await connectGateway(values.text('gateway-endpoint'), values.optional('token'))
+  run: (values, io) =>
+    runClient(io, async () => {
+      const [name = '', ...words] = values.positionals
+      const client = await connectGateway(targetFrom(values, io))
       try {
         return await run(client, {
           sandbox_id: await sandboxIdOf(client, name),
@@ -78,8 +81,5 @@ export const command = defineGatewayCommand({
       } finally {
         client.close()
       }
-    } catch (error) {
-      throw error instanceof StartError ? error : new StartError(errorText(error), 1, { cause: error })
-    }
-  },
+    }),
 })

@@ -1,11 +1,13 @@
 import type { Endpoint } from '../client/channel.ts'
 import { parseEndpoint } from '../client/channel.ts'
-import { ClientFailure } from '../client/failure.ts'
+import { CLIENT_EXITS } from '../client/failure.ts'
 import { CallFailed } from '../client/grpc-stream.ts'
 import { askHealth, askReady } from '../client/health.ts'
+import type { Flag } from '../config/flags.ts'
+import type { RawValues } from '../config/read.ts'
 import { runClient } from './client-command.ts'
-import { CLIENT_FLAGS, targetFrom } from './client-flags.ts'
-import { defineGatewayCommand } from './command.ts'
+import { CLIENT_FLAGS, clientContext, targetFrom } from './client-flags.ts'
+import { type CommandIo, defineGatewayCommand } from './command.ts'
 
 const PORT = /^\d{1,5}$/
 const SERVER_PORT = '8080'
@@ -23,19 +25,21 @@ function localEndpoint(): Endpoint {
   return { url, tls: scheme === 'https' ? { rejectUnauthorized: false } : {} }
 }
 
-/** Ready by the health port, when there is one, or well by gRPC. */
-async function check(url: string | null, isRegistered: boolean, ask: () => Promise<Endpoint>): Promise<string> {
-  if (url !== null) {
-    const endpoint = parseEndpoint(url)
-    return endpoint.pathname.length > 1 ? askReady(endpoint) : askEither(endpoint)
-  }
-  if (isRegistered) return askHealth(await ask())
+/** Asks what is named; else, in the environment of a gateway, the gateway of this machine; else the active one. */
+async function check(values: Values, io: CommandIo): Promise<string> {
+  const url = values.optional('endpoint')
+  if (url !== null) return askEither(parseEndpoint(url))
+  const isNamed = values.optional('gateway-endpoint') ?? values.optional('gateway')
   const healthPort = portOf('OPENSHELL_HEALTH_PORT')
+  const isGatewayHome = healthPort !== null || portOf('OPENSHELL_SERVER_PORT') !== null
+  if (isNamed !== null || (!isGatewayHome && clientContext(io).registry.active() !== null))
+    return askHealth(targetFrom(values, io).endpoint)
   return healthPort === null ? askHealth(localEndpoint()) : askReady(new URL(`http://127.0.0.1:${healthPort}`))
 }
 
 /** A port may be the main one or a health port: the first that answers decides. */
 async function askEither(url: URL): Promise<string> {
+  if (url.pathname.length > 1) return askReady(url)
   try {
     return await askHealth({ url, tls: url.protocol === 'https:' ? { rejectUnauthorized: false } : {} })
   } catch (error) {
@@ -44,26 +48,29 @@ async function askEither(url: URL): Promise<string> {
   }
 }
 
-/** `health`: 0 when the gateway is well, for the health checks of containers and service managers; silent but for its state. */
+const FLAGS = [
+  ...CLIENT_FLAGS,
+  {
+    name: 'endpoint',
+    env: null,
+    kind: 'text',
+    default: null,
+    group: 'Connection',
+    help: 'URL of a main or health port to ask without proof of its name; unset = the gateway of this machine, or the active one',
+  },
+] as const satisfies readonly Flag[]
+
+type Values = RawValues<(typeof FLAGS)[number]['name']>
+
+/** `health`: 0 when the gateway is well and 1 when not, for the health checks of containers and service managers. */
 export const command = defineGatewayCommand({
-  flags: [
-    ...CLIENT_FLAGS,
-    {
-      name: 'endpoint',
-      env: null,
-      kind: 'text',
-      default: null,
-      group: 'Connection',
-      help: 'URL of a main or health port to ask without proof of its name; unset = the gateway of this machine',
-    },
-  ],
+  flags: FLAGS,
   run: async (values, io) => {
     const code = await runClient(io, async () => {
-      const isNamed = values.optional('gateway-endpoint') !== null
-      const said = await check(values.optional('endpoint'), isNamed, async () => (await targetFrom(values)).endpoint)
+      const said = await check(values, io)
       await io.out(`healthy${said === '' ? '' : ` ${said}`}\n`)
       return 0
     })
-    return code === 0 || code === new ClientFailure('usage', '').exitCode ? code : 1
+    return code === CLIENT_EXITS.usage.code ? code : Math.min(code, 1)
   },
 })

@@ -14,3 +14,22 @@ export async function askHidden(question: string): Promise<string | null> {
     process.stderr.write('\n')
   }
 }
+
+/** Waits for Enter; at once where there is no terminal. */
+export async function pressEnter(text: string): Promise<void> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return
+  await askLine(text)
+}
+
+/** Asks for a line on the terminal. Null when there is none to ask on, or the person left. */
+export async function askLine(question: string): Promise<string | null> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return null
+  const reader = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    const left = new Promise<null>(resolve => reader.once('close', () => resolve(null)))
+    return await Promise.race([reader.question(question), left])
+  } finally {
+    reader.close()
+    process.stdin.pause()
+  }
+}

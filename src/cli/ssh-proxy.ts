@@ -1,10 +1,11 @@
 import { createBackoff } from '../base/backoff.ts'
 import { sleep, systemClock } from '../base/clock.ts'
-import { errorText, StartError } from '../base/errors.ts'
 import { callOnce } from '../client/grpc-stream.ts'
-import { CLIENT_FLAGS, connectGateway, type GatewayClient } from '../client/session.ts'
+import { connectGateway, type GatewayClient } from '../client/session.ts'
 import { type OpenTunnel, openTunnel, TunnelRefused, type TunnelTicket } from '../client/tunnel.ts'
 import { LIMITS } from '../limits.ts'
+import { runClient } from './client-command.ts'
+import { CLIENT_FLAGS, targetFrom } from './client-flags.ts'
 import { defineGatewayCommand } from './command.ts'
 import { sandboxIdOf } from './exec.ts'
 
@@ -40,25 +41,33 @@ function pipe({ socket, early }: OpenTunnel): Promise<void> {
   })
 }
 
+/** Best effort: a session that is not revoked ends by itself within a day. */
+async function revoke(client: GatewayClient, token: string): Promise<void> {
+  await client
+    .prove()
+    .then(() => callOnce(client.open('RevokeSshSession'), { token }))
+    .catch(() => undefined)
+}
+
 /** `ssh-proxy NAME`: what OpenSSH runs as ProxyCommand. The SSH session it opens is revoked when it ends. */
 export const command = defineGatewayCommand({
   flags: CLIENT_FLAGS,
   positionals: [{ name: 'name', help: 'Name of the sandbox' }],
-  async run(values) {
-    try {
-      const client = await connectGateway(values.text('gateway-endpoint'), values.optional('token'))
-      const sandboxId = await sandboxIdOf(client, values.positionals[0] ?? '')
-      const session = await callOnce(client.open('CreateSshSession'), { sandbox_id: sandboxId })
-      const ticket = { sandboxId, token: session.token, connectPath: session.connect_path }
+  run: (values, io) =>
+    runClient(io, async () => {
+      const client = await connectGateway(targetFrom(values, io))
       try {
-        await pipe(await openWhenReady(client, ticket))
+        const sandboxId = await sandboxIdOf(client, values.positionals[0] ?? '')
+        const session = await callOnce(client.open('CreateSshSession'), { sandbox_id: sandboxId })
+        const ticket = { sandboxId, token: session.token, connectPath: session.connect_path }
+        try {
+          await pipe(await openWhenReady(client, ticket))
+        } finally {
+          await revoke(client, ticket.token)
+        }
+        return 0
       } finally {
-        await callOnce(client.open('RevokeSshSession'), { token: ticket.token }).catch(() => undefined)
         client.close()
       }
-      return 0
-    } catch (error) {
-      throw new StartError(errorText(error), 1, { cause: error })
-    }
-  },
+    }),
 })

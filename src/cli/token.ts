@@ -1,22 +1,27 @@
 import { type GrantRequest, grantByPassword, grantBySecret } from '../client/direct-grants.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { isLoopback } from '../client/issuer-http.ts'
+import { authModeOf } from '../client/registration.ts'
 import type { TokenBundle } from '../client/token-bundle.ts'
+import { TokenSource } from '../client/token-source.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
 import { findUser } from '../dev/realm.ts'
 import { runClient } from './client-command.ts'
-import { defineGatewayCommand } from './command.ts'
+import { clientContext, GATEWAY_FLAG } from './client-flags.ts'
+import { chosenEntry } from './client-io.ts'
+import { type CommandIo, defineGatewayCommand } from './command.ts'
 import { askHidden } from './prompt.ts'
 
 const TOKEN_FLAGS = [
+  GATEWAY_FLAG,
   {
     name: 'issuer',
     env: null,
     kind: 'text',
     default: null,
     group: 'Sign-in',
-    help: 'URL of the issuer to ask',
+    help: 'URL of the issuer to ask; unset = the stored token of a registered gateway, renewed when it is about to end',
   },
   {
     name: 'user',
@@ -79,15 +84,25 @@ async function grant(values: Values, issuer: string): Promise<TokenBundle> {
   throw new ClientFailure('usage', 'name a --user, or set OPENSHELL_OIDC_CLIENT_SECRET')
 }
 
+/** The token of a registered gateway. */
+async function storedToken(values: Values, io: CommandIo): Promise<string> {
+  const context = clientContext(io)
+  const { registration } = chosenEntry(values, context.registry)
+  const mode = authModeOf(registration)
+  if (mode === 'oidc') return (await new TokenSource({ registration, ...context }).token()).access_token
+  const edge = mode === 'cloudflare_jwt' ? context.registry.edgeToken(registration.name) : null
+  if (edge === null) throw new ClientFailure('sign-in', `Gateway '${registration.name}' has no stored token (${mode}).`)
+  return edge
+}
+
 /** `token`: prints a bearer token and nothing else, for scripts. */
 export const command = defineGatewayCommand({
   flags: TOKEN_FLAGS,
   run: (values, io) =>
     runClient(io, async () => {
       const issuer = values.optional('issuer')
-      if (issuer === null) throw new ClientFailure('usage', 'name an --issuer')
-      const { access_token } = await grant(values, issuer)
-      await io.out(`${access_token}\n`)
+      const token = issuer === null ? await storedToken(values, io) : (await grant(values, issuer)).access_token
+      await io.out(`${token}\n`)
       return 0
     }),
 })

@@ -1,30 +1,9 @@
 import type { ClientHttp2Session } from 'node:http2'
-import type { Flag } from '../config/flags.ts'
 import { methodsOf } from '../wire/codec.ts'
 import type { Messages, Rpcs } from '../wire/messages.generated.ts'
-import { type Endpoint, openSession, readEndpoint } from './channel.ts'
+import { type Endpoint, openSession } from './channel.ts'
 import { GrpcStream, openCall } from './grpc-stream.ts'
-
-/** Flags of every command that talks to a gateway. */
-export const CLIENT_FLAGS = [
-  {
-    name: 'gateway-endpoint',
-    env: 'OPENSHELL_GATEWAY_ENDPOINT',
-    kind: 'text',
-    default: 'http://127.0.0.1:8080',
-    group: 'Listeners',
-    help: 'URL of the gateway',
-  },
-  {
-    name: 'token',
-    env: 'OPENSHELL_TOKEN',
-    kind: 'text',
-    default: null,
-    secret: true,
-    group: 'OIDC',
-    help: 'Bearer token to present',
-  },
-] as const satisfies readonly Flag[]
+import type { Target } from './target.ts'
 
 const METHODS = new Map(methodsOf('openshell.v1.OpenShell').map(method => [method.name, method]))
 
@@ -42,19 +21,23 @@ type NameOf<Message> = {
 export interface GatewayClient {
   readonly endpoint: Endpoint
   open<Name extends keyof Rpcs>(rpc: Name): RpcStream<Name>
+  /** Looks for a fresh proof for the calls to come; those of a long session may outlive the first one. */
+  prove(): Promise<void>
   close(): void
 }
 
-/** Connects; rejects with a sentence when the gateway cannot be reached. */
-export async function connectGateway(url: string, token: string | null): Promise<GatewayClient> {
-  const endpoint = readEndpoint(url, process.env)
+/** Connects; rejects with a `ClientFailure` when the gateway cannot be reached or there is no usable token. */
+export async function connectGateway({ endpoint, credential }: Target): Promise<GatewayClient> {
+  let headers = await credential.headers()
   const session: ClientHttp2Session = await openSession(endpoint)
-  const headers: Record<string, string> = token === null ? {} : { authorization: `Bearer ${token}` }
   return {
     endpoint,
     open(rpc) {
       const method = METHODS.get(rpc)!
       return new GrpcStream(openCall(session, method.path, headers), method.request, method.response) as never
+    },
+    async prove() {
+      headers = await credential.headers()
     },
     close: () => session.destroy(),
   }

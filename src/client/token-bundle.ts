@@ -40,3 +40,42 @@ export function peekClaims(token: string): Record<string, unknown> | null {
     return null
   }
 }
+
+/** Reads `oidc_token.json`; null = no token this client can use (spec/client.md §4.5). */
+export function parseBundle(text: string): TokenBundle | null {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return null
+  }
+  if (typeof json !== 'object' || json === null) return null
+  const { access_token, refresh_token, expires_at, issuer, client_id } = json as Record<string, unknown>
+  if (typeof access_token !== 'string' || access_token === '') return null
+  if (typeof issuer !== 'string' || typeof client_id !== 'string') return null
+  if (!isAbsent(refresh_token) && typeof refresh_token !== 'string') return null
+  if (!isAbsent(expires_at) && !(Number.isSafeInteger(expires_at) && (expires_at as number) >= 0)) return null
+  return {
+    access_token,
+    ...(refresh_token ? { refresh_token: refresh_token as string } : {}),
+    ...(isAbsent(expires_at) ? {} : { expires_at: expires_at as number }),
+    issuer,
+    client_id,
+  }
+}
+
+const isAbsent = (value: unknown): boolean => value === undefined || value === null
+
+/** The text of `oidc_token.json`: two spaces, no newline at the end, absent keys left out. */
+export const formatBundle = (bundle: TokenBundle): string =>
+  JSON.stringify(
+    {
+      access_token: bundle.access_token,
+      refresh_token: bundle.refresh_token,
+      expires_at: bundle.expires_at,
+      issuer: bundle.issuer,
+      client_id: bundle.client_id,
+    },
+    null,
+    2,
+  )

@@ -1,6 +1,7 @@
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { LIMITS } from '../limits.ts'
 import { dial, type Endpoint } from './channel.ts'
+import { ClientFailure } from './failure.ts'
 
 /** What `CreateSshSession` handed out. */
 export interface TunnelTicket {
@@ -11,22 +12,28 @@ export interface TunnelTicket {
 
 /** A tunnel that stands: its socket, paused, and what already came through it. */
 export interface OpenTunnel {
-  readonly socket: Socket
+  readonly socket: Duplex
   readonly early: Buffer
 }
 
 /** The gateway refused the tunnel; 412 = the sandbox is not ready yet. */
-export class TunnelRefused extends Error {
+export class TunnelRefused extends ClientFailure {
   readonly status: number
 
   constructor(status: number) {
-    super(`gateway CONNECT failed with status ${status}`)
+    super('failed', `gateway CONNECT failed with status ${status}`)
     this.status = status
   }
 }
 
+/** What a line of the request may carry (spec/client.md §10.3). */
+const LINE_SAFE = /^[\x21-\x7e]+$/
+
 /** Opens a tunnel by `CONNECT` (spec/client.md §10.3). Rejects with `TunnelRefused` or a sentence. */
 export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Promise<OpenTunnel> {
+  const isSafe = [ticket.connectPath, ticket.sandboxId, ticket.token].every(text => LINE_SAFE.test(text))
+  if (!isSafe || !ticket.connectPath.startsWith('/'))
+    throw new ClientFailure('failed', 'the gateway handed out an SSH session that no tunnel can be opened with')
   const socket = await dial(endpoint)
   const lines = [
     `CONNECT ${ticket.connectPath} HTTP/1.1`,
@@ -48,7 +55,7 @@ export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Prom
 
 const BLANK_LINE = '\r\n\r\n'
 
-function readHead(socket: Socket): Promise<{ head: string; rest: Buffer }> {
+function readHead(socket: Duplex): Promise<{ head: string; rest: Buffer }> {
   return new Promise((resolve, reject) => {
     let held: Buffer = Buffer.alloc(0)
     const leave = () => {
@@ -56,12 +63,12 @@ function readHead(socket: Socket): Promise<{ head: string; rest: Buffer }> {
       socket.off('end', onEnd)
       socket.off('error', reject)
     }
-    const onEnd = () => reject(new Error('gateway closed the connection'))
+    const onEnd = () => reject(new ClientFailure('unreachable', 'gateway closed the connection'))
     const onData = (piece: Buffer) => {
       held = Buffer.concat([held, piece])
       const end = held.indexOf(BLANK_LINE)
       if (end < 0 && held.length > LIMITS.connectHeadBytes)
-        return reject(new Error('gateway answered with too long a head'))
+        return reject(new ClientFailure('failed', 'gateway answered with too long a head'))
       if (end < 0) return
       socket.pause()
       leave()

@@ -156,6 +156,13 @@ function readDashed(pass: Pass, argument: string): void {
   if (argument.startsWith('--')) readLong(pass, argument)
   else if (argument === '-h') stop(pass, { kind: 'help', long: false })
   else if (argument === '-V') stop(pass, { kind: 'version' })
+  else readShort(pass, argument)
+}
+
+/** One letter by itself; its value is the next argument. */
+function readShort(pass: Pass, argument: string): void {
+  const flag = pass.spec.flags.find(row => row.short !== undefined && `-${row.short}` === argument)
+  if (flag) readFlag(pass, flag, undefined)
   else unknownShort(pass, argument)
 }
 

@@ -18,6 +18,8 @@ export interface Flag {
   readonly choices?: readonly string[]
   /** A second spelling that help does not show. */
   readonly hiddenAlias?: string
+  /** One letter that stands for the name: `-o json`. Flags of the gateway itself have none (spec/gateway.md §2.1). */
+  readonly short?: string
   readonly group: string
   readonly help: string
 }
@@ -616,8 +618,10 @@ export type FlagName = (typeof FLAGS)[number]['name']
 export const valueName = (flag: Pick<Flag, 'name'>): string => `<${flag.name.toUpperCase().replaceAll('-', '_')}>`
 
 /** `--db-url <DB_URL>`, or `--disable-tls` for a switch: how messages name a flag. */
-export const flagLabel = (flag: Pick<Flag, 'name' | 'kind'>): string =>
-  flag.kind === 'switch' ? `--${flag.name}` : `--${flag.name} ${valueName(flag)}`
+export const flagLabel = (flag: Pick<Flag, 'name' | 'kind' | 'short'>): string => {
+  const names = flag.short === undefined ? `--${flag.name}` : `-${flag.short}, --${flag.name}`
+  return flag.kind === 'switch' ? names : `${names} ${valueName(flag)}`
+}
 
 /**
  * TABLE Variables with our prefix that the gateway does not read itself: the client, sandboxes, drivers and installers

@@ -16,7 +16,9 @@ export async function grantAll(
   scope: string,
 ): Promise<string> {
   const grant = new provider.Grant({ accountId, clientId })
-  grant.addOIDCScope('openid offline_access profile email')
-  grant.addResourceScope(RESOURCE, realmScopes(scope).join(' '))
+  const asked = realmScopes(scope).join(' ')
+  // The realm's scopes are known to the provider itself too, so they are granted in both places.
+  grant.addOIDCScope(`openid offline_access profile email ${asked}`.trimEnd())
+  grant.addResourceScope(RESOURCE, asked)
   return grant.save()
 }

@@ -123,6 +123,7 @@ async function configuration(): Promise<Configuration> {
       deviceFlow: { enabled: true },
       clientCredentials: { enabled: true },
       rpInitiatedLogout: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => RESOURCE,

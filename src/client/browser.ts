@@ -1,0 +1,30 @@
+import { spawn } from 'node:child_process'
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** Programs that open a URL, by platform. */
+const OPENERS: Readonly<Record<string, readonly string[]>> = {
+  darwin: ['open'],
+  win32: ['rundll32', 'url.dll,FileProtocolHandler'],
+}
+const DEFAULT_OPENER = ['xdg-open']
+
+/** Whether the person asked for no browser. */
+export const isBrowserOff = (env: Env): boolean => ['1', 'true'].includes(env['OPENSHELL_NO_BROWSER'] ?? '')
+
+/**
+ * Opens a URL in the browser of the desktop, or in the program that `BROWSER` names; whether that could be started.
+ * What becomes of the page is not known.
+ */
+export function openBrowser(url: string, env: Env): Promise<boolean> {
+  const named = env['BROWSER']?.split(':')[0]?.trim()
+  const [program = '', ...args] = named ? named.split(/\s+/) : (OPENERS[process.platform] ?? DEFAULT_OPENER)
+  return new Promise(resolve => {
+    const child = spawn(program, [...args, url], { detached: true, stdio: 'ignore' })
+    child.once('error', () => resolve(false))
+    child.once('spawn', () => {
+      child.unref()
+      resolve(true)
+    })
+  })
+}
