@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { openSession, readEndpoint } from '../src/client/channel.ts'
+import { ANONYMOUS } from '../src/client/credential.ts'
 import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../src/client/session.ts'
 import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
@@ -121,7 +122,7 @@ async function startWorld(executable: string): Promise<World> {
     },
   )
   await untilListening(port)
-  const client = await connectGateway(url, null)
+  const client = await connectGateway({ gateway: null, endpoint: readEndpoint(url, {}), credential: ANONYMOUS })
   const sessions: ClientHttp2Session[] = []
   const stat = () => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   let made = 0

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { dial } from '../../src/client/channel.ts'
+import { dial, readEndpoint } from '../../src/client/channel.ts'
+import { ANONYMOUS } from '../../src/client/credential.ts'
 import { callOnce } from '../../src/client/grpc-stream.ts'
 import { connectGateway } from '../../src/client/session.ts'
 import { openTunnel } from '../../src/client/tunnel.ts'
@@ -19,6 +20,8 @@ beforeAll(async () => {
   ;({ dir } = await plane.supervise('s1'))
 })
 afterAll(() => plane.stop())
+
+const target = () => ({ gateway: null, endpoint: readEndpoint(plane.url, {}), credential: ANONYMOUS })
 
 const exec = async (command: string[], more: object = {}) => {
   const answer = await plane.call('ExecSandbox', { sandbox_id: 's1', command, ...more })
@@ -71,7 +74,7 @@ test('a time limit is exit code 124, and the command is gone (W20)', async () =>
 })
 
 test('a caller that leaves takes its command along within 2 s (R-09)', async () => {
-  const client = await connectGateway(plane.url, null)
+  const client = await connectGateway(target())
   const stream = client.open('ExecSandbox')
   await stream.send({ sandbox_id: 's1', command: ['sh', '-c', 'echo $$ > left; exec sleep 60'] })
   stream.end()
@@ -95,7 +98,7 @@ test('an exec whose supervisor dies is UNAVAILABLE, never an exit code', async (
 
 /** A tunnel into s1, as a client has it. */
 async function tunnel() {
-  const client = await connectGateway(plane.url, null)
+  const client = await connectGateway(target())
   const { token } = await callOnce(client.open('CreateSshSession'), { sandbox_id: 's1' })
   const open = () => openTunnel(client.endpoint, { sandboxId: 's1', token, connectPath: '/connect/ssh' })
   const { socket } = await open()
@@ -117,7 +120,7 @@ test('a revoked session loses its open tunnel within a second and opens no other
 
 test('a client that leaves while it waits for a supervisor gives its place back (W34)', async () => {
   await plane.addSandbox('lonely')
-  const client = await connectGateway(plane.url, null)
+  const client = await connectGateway(target())
   const { token } = await callOnce(client.open('CreateSshSession'), { sandbox_id: 'lonely' })
   const socket = await dial(client.endpoint)
   socket.write(`CONNECT /connect/ssh HTTP/1.1\r\nX-Sandbox-Id: lonely\r\nX-Sandbox-Token: ${token}\r\n\r\n`)
