@@ -65,6 +65,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./health.ts')).command,
   },
   {
+    name: 'generate-certs',
+    about: 'Make certificates for a gateway and its clients',
+    load: async () => (await import('./generate-certs.ts')).command,
+  },
+  {
     name: 'completion',
     about: 'Print the completions of a shell: bash, zsh or fish',
     hiddenAlias: 'completions',
