@@ -106,6 +106,14 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     return call
   }
 
+  const { clock } = options.pipeline
+  const sweep = () => {
+    const nowMs = clock.monotonicMs()
+    for (const call of open) call.endIfLate(nowMs)
+    sweeping = clock.after(LIMITS.deadlineSweepMs, sweep)
+  }
+  let sweeping = clock.after(LIMITS.deadlineSweepMs, sweep)
+
   const pipeline: Pipeline = {
     ...options.pipeline,
     finished(call, code) {
@@ -171,6 +179,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
       return open.size === 0 ? Promise.resolve() : new Promise(resolve => (whenIdle = resolve))
     },
     destroy() {
+      sweeping.cancel()
       for (const session of sessions) session.destroy()
     },
     get connections() {
