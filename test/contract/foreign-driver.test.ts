@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,22 +7,18 @@ import type { ComputeDriver } from '../../src/drivers/contract.ts'
 import type { ComputeWatchSandboxesEvent } from '../../src/wire/messages.generated.ts'
 import { createCapturedLog } from '../kit/captured-log.ts'
 import { eventually } from '../kit/driver-process.ts'
+import { canRunForeignDriver, type ForeignDriver, startForeignDriver } from '../kit/foreign-driver.ts'
 
-const SCRIPT = join(import.meta.dir, '../kit/foreign/compute_driver.py')
-const PYTHON = process.env['FOREIGN_PYTHON'] ?? Bun.which('python3')
-const canRun = PYTHON !== null && Bun.spawnSync([PYTHON, '-c', 'import grpc'], { stderr: 'ignore' }).exitCode === 0
-if (!canRun)
-  console.log('skipped: the driver of another gRPC stack needs python3 with grpcio (FOREIGN_PYTHON names one)')
+setDefaultTimeout(30_000)
 
-describe.skipIf(!canRun)('a driver of another gRPC stack (spec/drivers.md)', () => {
+describe.skipIf(!canRunForeignDriver())('a driver of another gRPC stack (spec/drivers.md)', () => {
   let directory: string
   let socket: string
   let driver: ComputeDriver
-  let child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
+  let foreign: ForeignDriver
 
   const spawn = async (watchSecs: number) => {
-    child = Bun.spawn([PYTHON ?? '', SCRIPT, socket, String(watchSecs)], { stdin: 'ignore', stdout: 'pipe' })
-    for await (const chunk of child.stdout) if (new TextDecoder().decode(chunk).includes('ready')) break
+    foreign = await startForeignDriver(socket, watchSecs)
   }
 
   beforeEach(() => {
@@ -39,8 +35,7 @@ describe.skipIf(!canRun)('a driver of another gRPC stack (spec/drivers.md)', () 
 
   afterEach(async () => {
     await driver.close()
-    child.kill('SIGKILL')
-    await child.exited
+    await foreign.kill()
     rmSync(directory, { recursive: true, force: true })
   })
 
@@ -70,8 +65,7 @@ describe.skipIf(!canRun)('a driver of another gRPC stack (spec/drivers.md)', () 
   test('killed and restarted on the same path: taken up again within 500 ms', async () => {
     await spawn(60)
     await driver.start()
-    child.kill('SIGKILL')
-    await child.exited
+    await foreign.kill()
     await eventually('gone', () => driver.state.status === 'unavailable')
     await spawn(60)
     expect(await eventually('back', () => driver.state.status === 'ready')).toBeLessThan(500)

@@ -1,7 +1,9 @@
 """A compute driver of another gRPC stack that behaves as real Kubernetes ones do (spec/drivers.md §1, §2).
 
-Needs grpcio only: the few messages are written by hand. Arguments: socket path, seconds after which a watch ends OK.
+Needs grpcio only: the few messages are written by hand. Arguments: socket path, seconds after which a watch ends OK,
+and a file that stands for the cluster behind a real driver: what it made is there after a crash too.
 """
+import json
 import os
 import queue
 import sys
@@ -60,11 +62,36 @@ def text(found, number):
 
 
 class Driver:
-    def __init__(self, watch_secs):
+    def __init__(self, watch_secs, cluster):
         self.watch_secs = watch_secs
+        self.cluster = cluster
         self.lock = threading.Lock()
+        self.ids = {}
         self.sandboxes = {}
         self.watchers = []
+        if cluster and os.path.exists(cluster):
+            with open(cluster) as file:
+                self.ids = json.load(file)
+        for name, sandbox_id in self.ids.items():
+            self.sandboxes[name] = self.observed(sandbox_id, name, None)
+            self.provision(sandbox_id, name)
+
+    def keep(self):
+        """The file is whole or the old one, whenever the process dies. The lock is held."""
+        if self.cluster:
+            with open(self.cluster + ".part", "w") as file:
+                json.dump(self.ids, file)
+            os.replace(self.cluster + ".part", self.cluster)
+
+    def provision(self, sandbox_id, name):
+        def run():
+            for ready in (False, True):
+                time.sleep(0.05)
+                if name in self.sandboxes:
+                    self.sandboxes[name] = self.observed(sandbox_id, name, ready)
+                    self.observe(self.sandboxes[name])
+
+        threading.Thread(target=run, daemon=True).start()
 
     def emit(self, event):
         with self.lock:
@@ -92,19 +119,16 @@ class Driver:
         template = fields(fields(sandbox.get(4, b"")).get(6, b""))
         if not sandbox_id or not name or not text(template, 1):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "sandbox id, name and template image are required")
-        if name in self.sandboxes:
+        with self.lock:
+            exists = name in self.sandboxes
+            if not exists:
+                self.sandboxes[name] = self.observed(sandbox_id, name, None)
+                self.ids[name] = sandbox_id
+                self.keep()
+        if exists:
             context.abort(grpc.StatusCode.INTERNAL, f'creating: sandboxes "{name}" already exists')
-        self.sandboxes[name] = self.observed(sandbox_id, name, None)
         self.observe(self.sandboxes[name])
-
-        def provision():
-            for ready in (False, True):
-                time.sleep(0.05)
-                if name in self.sandboxes:
-                    self.sandboxes[name] = self.observed(sandbox_id, name, ready)
-                    self.observe(self.sandboxes[name])
-
-        threading.Thread(target=provision, daemon=True).start()
+        self.provision(sandbox_id, name)
         return b""
 
     def GetSandbox(self, request, context):
@@ -114,13 +138,17 @@ class Driver:
         return put(1, self.sandboxes[name])
 
     def ListSandboxes(self, request, context):
-        return b"".join(put(1, sandbox) for sandbox in self.sandboxes.values())
+        return b"".join(put(1, sandbox) for sandbox in list(self.sandboxes.values()))
 
     def StopSandbox(self, request, context):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "stop is not supported")
 
     def DeleteSandbox(self, request, context):
-        sandbox = self.sandboxes.pop(text(fields(request), 2), None)
+        with self.lock:
+            sandbox = self.sandboxes.pop(text(fields(request), 2), None)
+            if sandbox is not None:
+                self.ids.pop(text(fields(request), 2))
+                self.keep()
         if sandbox is None:
             context.abort(grpc.StatusCode.INTERNAL, "deleting: not found")
         self.emit(put(2, put(1, text(fields(sandbox), 1))))
@@ -146,7 +174,7 @@ class Driver:
 
 def main():
     path, watch_secs = sys.argv[1], float(sys.argv[2])
-    driver = Driver(watch_secs)
+    driver = Driver(watch_secs, sys.argv[3] if len(sys.argv) > 3 else None)
     unary = ["GetCapabilities", "ValidateSandboxCreate", "CreateSandbox", "GetSandbox", "ListSandboxes", "StopSandbox", "DeleteSandbox"]
     handlers = {name: grpc.unary_unary_rpc_method_handler(getattr(driver, name)) for name in unary}
     handlers["WatchSandboxes"] = grpc.unary_stream_rpc_method_handler(driver.WatchSandboxes)
