@@ -1,19 +1,13 @@
-import 'reflect-metadata'
 import { isIP } from 'node:net'
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  type Extension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509CertificateGenerator,
-} from '@peculiar/x509'
+import type { ExtendedKeyUsage, Extension } from '@peculiar/x509'
 import { ClientFailure } from './failure.ts'
+
+/** The library needs a polyfill to be there before it loads, which the bundler does not promise for static imports. */
+async function loadX509() {
+  await import('reflect-metadata')
+  return import('@peculiar/x509')
+}
+type X509 = Awaited<ReturnType<typeof loadX509>>
 
 /** Kinds of keys; P-256 is understood everywhere, Ed25519 not by every TLS library. */
 export const KEY_TYPES = ['p256', 'ed25519'] as const
@@ -80,12 +74,13 @@ const serial = (): string => {
 
 /** Issues one certificate; `issuer` = the identity itself for an authority. */
 async function issue(
+  x509: X509,
   wish: CertificateWish,
   of: Identity,
   issuer: Identity,
   extensions: readonly Extension[],
 ): Promise<string> {
-  const certificate = await X509CertificateGenerator.create({
+  const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
     subject: of.subject,
     issuer: issuer.subject,
@@ -96,20 +91,20 @@ async function issue(
     signingAlgorithm: ALGORITHMS[wish.keyType],
     extensions: [
       ...extensions,
-      await SubjectKeyIdentifierExtension.create(of.keys.publicKey),
-      await AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey),
+      await x509.SubjectKeyIdentifierExtension.create(of.keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey),
     ],
   })
   return `${certificate.toString('pem')}\n`
 }
 
-const keyPem = async (keys: CryptoKeyPair): Promise<string> =>
-  `${PemConverter.encode(await crypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY')}\n`
+const keyPem = async (x509: X509, keys: CryptoKeyPair): Promise<string> =>
+  `${x509.PemConverter.encode(await crypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY')}\n`
 
-const leafExtensions = (usage: ExtendedKeyUsage): Extension[] => [
-  new BasicConstraintsExtension(false, undefined, true),
-  new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-  new ExtendedKeyUsageExtension([usage]),
+const leafExtensions = (x509: X509, usage: ExtendedKeyUsage): Extension[] => [
+  new x509.BasicConstraintsExtension(false, undefined, true),
+  new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+  new x509.ExtendedKeyUsageExtension([usage]),
 ]
 
 /**
@@ -117,6 +112,7 @@ const leafExtensions = (usage: ExtendedKeyUsage): Extension[] => [
  * leaves (path length 0), the leaves serve one purpose each. Throws a `ClientFailure` for a name that cannot be.
  */
 export async function makeCertificates(wish: CertificateWish): Promise<CertificateFiles> {
+  const x509 = await loadX509()
   const sans = [...new Set([...DEFAULT_SANS, ...wish.sans])].map(parseSan)
   const identity = async (subject: string): Promise<Identity> => ({ subject, keys: await makeKeys(wish.keyType) })
   const authority = await identity('O=openshell,CN=openshell-ca')
@@ -125,21 +121,24 @@ export async function makeCertificates(wish: CertificateWish): Promise<Certifica
   return new Map([
     [
       'ca.crt',
-      await issue(wish, authority, authority, [
-        new BasicConstraintsExtension(true, 0, true),
-        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await issue(x509, wish, authority, authority, [
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
       ]),
     ],
-    ['ca.key', await keyPem(authority.keys)],
+    ['ca.key', await keyPem(x509, authority.keys)],
     [
       'server/tls.crt',
-      await issue(wish, server, authority, [
-        ...leafExtensions(ExtendedKeyUsage.serverAuth),
-        new SubjectAlternativeNameExtension(sans),
+      await issue(x509, wish, server, authority, [
+        ...leafExtensions(x509, x509.ExtendedKeyUsage.serverAuth),
+        new x509.SubjectAlternativeNameExtension(sans),
       ]),
     ],
-    ['server/tls.key', await keyPem(server.keys)],
-    ['client/tls.crt', await issue(wish, client, authority, leafExtensions(ExtendedKeyUsage.clientAuth))],
-    ['client/tls.key', await keyPem(client.keys)],
+    ['server/tls.key', await keyPem(x509, server.keys)],
+    [
+      'client/tls.crt',
+      await issue(x509, wish, client, authority, leafExtensions(x509, x509.ExtendedKeyUsage.clientAuth)),
+    ],
+    ['client/tls.key', await keyPem(x509, client.keys)],
   ])
 }
