@@ -3,7 +3,9 @@
  * tokens carry `azp` and no `aud` (decision 1), and the gateway runs with its default audience flags.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { freePort } from '../../src/dev/free-port.ts'
 import { type GatewayProcess, startGateway } from '../kit/gateway.ts'
 import { findPeers } from '../kit/peers.ts'
@@ -22,23 +24,21 @@ if (skipped !== null) console.log(`skipped: ${skipped}`)
 const START_MS = 300_000
 
 describe.skipIf(skipped !== null)('a real Keycloak', () => {
-  let keycloak: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
+  let keycloak: ChildProcess
+  let ended: Promise<unknown>
   let issuer: string
   let gateway: GatewayProcess
 
   beforeAll(async () => {
     const { folder, python } = peers as Exclude<typeof peers, { skipped: string }>
     const port = await freePort(0, true)
-    keycloak = Bun.spawn([python, join(folder, 'keycloak.py'), '--port', String(port)], {
-      stdin: 'ignore',
-      stdout: 'pipe',
+    keycloak = spawn(python, [join(folder, 'keycloak.py'), '--port', String(port)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
     })
-    issuer = ''
-    for await (const chunk of keycloak.stdout) {
-      issuer += new TextDecoder().decode(chunk)
-      if (issuer.includes(' ready after ')) break
-    }
-    issuer = issuer.split(' ')[0] ?? ''
+    ended = new Promise(resolve => keycloak.once('exit', resolve))
+    const line = new Promise<string>(resolve => createInterface({ input: keycloak.stdout! }).once('line', resolve))
+    const [url = ''] = String(await Promise.race([line, ended])).split(' ')
+    issuer = url
     expect(issuer).toContain('/realms/')
     gateway = await startGateway({
       args: [
@@ -52,7 +52,7 @@ describe.skipIf(skipped !== null)('a real Keycloak', () => {
   afterAll(async () => {
     await gateway?.stop()
     keycloak?.kill('SIGTERM')
-    await keycloak?.exited
+    await ended
   }, 30_000)
 
   const grant = async (form: Record<string, string>): Promise<string> => {
