@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials } from '@grpc/grpc-js'
 import { createCertificates } from '../kit/certificates.ts'
+import { CHART_SETS, gatewayContainer } from '../kit/chart.ts'
 import { startDriver } from '../kit/driver-process.ts'
 import { callUnary, EXECUTABLE, startGateway, until } from '../kit/gateway.ts'
 import { bindNotifySocket } from '../kit/notify-socket.ts'
@@ -142,6 +143,42 @@ describe('SIGHUP', () => {
     await Promise.all(callers)
     expect([...codes.keys()]).toEqual(['OK'])
     expect(await gateway.stop()).toBe(0)
+  })
+})
+
+describe('the chart', () => {
+  test.each(CHART_SETS)('the arguments and variables it renders for %s start the executable', async name => {
+    using files = createCertificates()
+    for (const authority of ['ca', 'client-ca']) files.authority(authority)
+    files.leaf('tls', 'ca', 'serverAuth')
+    const dir = mkdtempSync(join(scratch, 'chart-'))
+    files.write('secret', 'a-secret-for-this-test-alone\n')
+    writeFileSync(join(dir, 'openshell-driver-kubernetes'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+    // Where the pod has its volumes, this machine has its files; ports are the kernel's choice.
+    const here = (text: string) =>
+      text
+        .replace('/etc/openshell-tls/server/', `${files.folder}/`)
+        .replace('/etc/openshell-tls/client-ca/ca.crt', files.path('client-ca.crt'))
+        .replace('/etc/openshell-issuer/', `${files.folder}/`)
+        .replace('/etc/openshell-secrets/handshake/', `${files.folder}/`)
+        .replace('/run/drivers/', `${dir}/`)
+        .replace('/var/openshell/', `${dir}/`)
+        .replace(/^(--(?:health-|metrics-)?port)=\d+$/, '$1=0')
+    const { args, env } = gatewayContainer(name)
+    const variables = env.map(entry => [entry.name, here(entry.value ?? `sqlite:${dir}/by-secret.db`)] as const)
+    const child = Bun.spawn([EXECUTABLE, ...args.map(here), '--log-format=json'], {
+      env: { PATH: process.env['PATH']!, OPENSHELL_DRIVER_DIR: dir, ...Object.fromEntries(variables) },
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    let text = ''
+    for await (const chunk of child.stdout as unknown as AsyncIterable<Uint8Array>) {
+      text += Buffer.from(chunk).toString('utf8')
+      if (text.includes('"Server listening"')) break
+    }
+    expect(text).toContain('"Server listening"')
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
   })
 })
 
