@@ -15,7 +15,7 @@ import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../src/client/session.ts'
 import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
 import { encodeInit } from '../src/live/relay-frame.ts'
-import { RelayWire } from '../src/rpc/relay-wire.ts'
+import { RelayWire } from '../src/live/relay-wire.ts'
 import { freePort, startDriver, untilListening } from './gateway.ts'
 
 const MIB = 1 << 20

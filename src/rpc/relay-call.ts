@@ -1,10 +1,10 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { Metadata, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { RelayWire } from '../live/relay-wire.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
 import type { Pipeline } from './pipeline.ts'
-import { RelayWire } from './relay-wire.ts'
 import { type CallStatus, statusOf } from './status.ts'
 
 /**

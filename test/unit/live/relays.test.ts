@@ -173,7 +173,7 @@ test('a supervisor that declines fails the relay at once, but only its own (W14)
   const refusal = {
     payload: 'relay_open_result',
     relay_open_result: { channel_id: relay.channelId, success: false, error: 'no' },
-  }
+  } as const
   other.say(refusal)
   await turn()
   expect(relays.pending).toBe(1)

@@ -4,7 +4,7 @@ import { systemClock, type Timer } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { RELAY_TEXTS as TEXTS } from '../domain/relay-texts.ts'
 import { LIMITS } from '../limits.ts'
-import { encodeData, FrameReader, type OddFrame } from '../live/relay-frame.ts'
+import { encodeData, FrameReader, type OddFrame } from './relay-frame.ts'
 
 /** The other end of a relay went away in the middle: a reset, or its connection died. */
 export class RelayLost extends Error {
