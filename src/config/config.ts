@@ -93,6 +93,8 @@ export interface SshConfig {
   readonly connectPath: string
   /** 0 = never. */
   readonly sessionTtlSecs: number
+  /** What the database keeps of an SSH session token (decision 18). */
+  readonly tokenAtRest: 'hashed' | 'plain'
   readonly handshakeSkewSecs: number
 }
 
@@ -283,7 +285,8 @@ const CHECKS: readonly Check[] = [
   {
     exit: 1,
     bad: ({ raw, rules }) => raw.text('db-url').trim() !== '' && rules.refuseStoreUrl(raw.text('db-url')) !== null,
-    message: ({ raw, rules }) => rules.refuseStoreUrl(raw.text('db-url')) ?? '',
+    message: ({ raw, rules }) =>
+      `${rules.refuseStoreUrl(raw.text('db-url'))}; --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE`,
   },
   {
     exit: 2,
@@ -466,6 +469,7 @@ function sshOf(raw: Raw, bind: string): SshConfig {
     gatewayScheme: schemeOf(raw.optional('ssh-gateway-scheme')),
     connectPath: raw.text('ssh-connect-path'),
     sessionTtlSecs: raw.number('ssh-session-ttl-secs'),
+    tokenAtRest: raw.text('ssh-token-at-rest') === 'plain' ? 'plain' : 'hashed',
     handshakeSkewSecs: raw.number('ssh-handshake-skew-secs'),
   }
 }

@@ -353,6 +353,16 @@ export const FLAGS = [
     group: 'SSH',
     help: 'Seconds an SSH session token is good for; 0 = for ever',
   },
+  // ours (decision 18)
+  {
+    name: 'ssh-token-at-rest',
+    env: 'OPENSHELL_SSH_TOKEN_AT_REST',
+    kind: 'choice',
+    choices: ['hashed', 'plain'],
+    default: 'hashed',
+    group: 'SSH',
+    help: 'How the database keeps an SSH session token; plain = as the Rust gateway does, so that both know the sessions of one database',
+  },
   {
     name: 'ssh-handshake-skew-secs',
     env: 'OPENSHELL_SSH_HANDSHAKE_SKEW_SECS',

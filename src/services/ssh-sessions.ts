@@ -15,8 +15,6 @@ export interface SshSessionServiceDeps {
   readonly tunnels: Tunnels
   readonly clock: Clock
   readonly ssh: SshConfig
-  /** How a token is stored (decision 18); `hashed` unless said otherwise. */
-  readonly tokenAtRest?: 'hashed' | 'plain'
   /** Where the gateway itself listens: stands in for what is not configured. */
   readonly listener: () => { readonly address: string; readonly port: number; readonly tls: boolean }
 }
@@ -40,7 +38,7 @@ export function createSshSessionService(
             sandboxId: sandbox_id,
             ttlSecs: deps.ssh.sessionTtlSecs,
             nowMs: deps.clock.nowMs(),
-            tokenAtRest: deps.tokenAtRest ?? 'hashed',
+            tokenAtRest: deps.ssh.tokenAtRest,
           })
         }),
       )

@@ -75,6 +75,7 @@ export async function startDataPlane(options: DataPlaneOptions = {}): Promise<Da
     gatewayScheme: null,
     connectPath: '/connect/ssh',
     sessionTtlSecs: 86_400,
+    tokenAtRest: 'hashed' as const,
     handshakeSkewSecs: 300,
   }
   const pipeline = createPipeline({
