@@ -6,7 +6,7 @@ import { openBrowser } from './browser.ts'
 import { listenForCallback } from './callback-listener.ts'
 import { refusedPage, STRANGER_PAGE, sendPage, signedInPage, USED_PAGE } from './callback-pages.ts'
 import { ClientFailure } from './failure.ts'
-import { askIssuer, discoverIssuer, GrantRefused, type Issuer, publicClient } from './issuer.ts'
+import { askIssuer, discoverIssuer, GrantRefused, type Issuer, publicClient, warnOfSkew } from './issuer.ts'
 import type { LoginRequest, LoginTools } from './login.ts'
 import { bundleFrom, type TokenBundle } from './token-bundle.ts'
 
@@ -57,6 +57,7 @@ function authorizationUrl(
  */
 export async function loginByBrowser(request: LoginRequest, tools: LoginTools): Promise<TokenBundle> {
   const issuer = await discoverIssuer(request.issuer, tools.env)
+  await warnOfSkew(issuer, tools.say)
   const state = oauth.generateRandomState()
   const nonce = oauth.generateRandomNonce()
   const verifier = oauth.generateRandomCodeVerifier()

@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import { LIMITS } from '../limits.ts'
 import { ClientFailure } from './failure.ts'
-import { askIssuer, discoverIssuer, GrantRefused, type Issuer, publicClient } from './issuer.ts'
+import { askIssuer, discoverIssuer, GrantRefused, type Issuer, publicClient, warnOfSkew } from './issuer.ts'
 import type { LoginRequest, LoginTools } from './login.ts'
 import { bundleFrom, type TokenBundle } from './token-bundle.ts'
 
@@ -22,6 +22,7 @@ export async function loginByDevice(request: LoginRequest, tools: LoginTools): P
       'issuer',
       `the issuer ${issuer.url} offers no sign-in by code (device_authorization_endpoint)`,
     )
+  await warnOfSkew(issuer, tools.say)
   const client = publicClient(issuer, request.clientId)
   const verifier = oauth.generateRandomCodeVerifier()
   try {

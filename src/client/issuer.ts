@@ -87,12 +87,13 @@ function checkEndpoint(text: string, name: string, issuer: URL, env: Env): void 
     throw new ClientFailure('issuer', `the issuer's ${name} has no encryption: ${url.origin}`)
 }
 
-/** A sentence for a clock that is off, or null (`exp` and `iat` are judged by clocks). */
-export function skewWarning(issuer: Issuer): string | null {
+/** Says so when the clocks differ by more than a minute: tokens are judged by them. */
+export async function warnOfSkew(issuer: Issuer, say: (text: string) => Promise<void>): Promise<void> {
   const secs = issuer.skewSecs()
-  if (Math.abs(secs) < LIMITS.clockSkewWarnSecs) return null
+  if (Math.abs(secs) < LIMITS.clockSkewWarnSecs) return
   const minutes = Math.round(Math.abs(secs) / 6) / 10
-  return `the clock of this machine is ${minutes} minutes ${secs > 0 ? 'behind' : 'ahead of'} that of the issuer`
+  const side = secs > 0 ? 'behind' : 'ahead of'
+  await say(`warning: the clock of this machine is ${minutes} minutes ${side} that of the issuer`)
 }
 
 /** The client as oauth4webapi wants it, judging times by the issuer's clock. */

@@ -1,0 +1,50 @@
+import type { Server } from 'bun'
+
+/** An issuer of opaque tokens that counts what it is asked and rotates refresh tokens: a used one is refused. */
+export interface TokenIssuer {
+  readonly url: string
+  /** Requests for tokens, in their order. */
+  readonly requests: URLSearchParams[]
+  /** The one refresh token that is good now. */
+  refreshToken: string
+  /** Seconds that new access tokens live. */
+  lifeSecs: number
+  /** Replaces every answer. */
+  answer: (() => Response | Promise<Response>) | null
+  stop(): void
+}
+
+export function startTokenIssuer(): TokenIssuer {
+  let made = 0
+  const server: Server<undefined> = Bun.serve({
+    port: 0,
+    hostname: '127.0.0.1',
+    async fetch(request) {
+      if (issuer.answer) return issuer.answer()
+      const { pathname } = new URL(request.url)
+      if (pathname === '/.well-known/openid-configuration')
+        return Response.json({ issuer: issuer.url, token_endpoint: `${issuer.url}/token` })
+      if (pathname !== '/token') return new Response(null, { status: 404 })
+      const form = new URLSearchParams(await request.text())
+      issuer.requests.push(form)
+      if (form.get('grant_type') === 'refresh_token' && form.get('refresh_token') !== issuer.refreshToken)
+        return Response.json({ error: 'invalid_grant', error_description: 'Token is not active' }, { status: 400 })
+      issuer.refreshToken = `refresh-${++made}`
+      return Response.json({
+        access_token: `access-${made}`,
+        token_type: 'Bearer',
+        expires_in: issuer.lifeSecs,
+        ...(form.get('grant_type') === 'refresh_token' ? { refresh_token: issuer.refreshToken } : {}),
+      })
+    },
+  })
+  const issuer: TokenIssuer = {
+    url: `http://127.0.0.1:${server.port}`,
+    requests: [],
+    refreshToken: 'refresh-0',
+    lifeSecs: 300,
+    answer: null,
+    stop: () => void server.stop(true),
+  }
+  return issuer
+}
