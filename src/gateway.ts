@@ -11,8 +11,10 @@ import {
   openAuth,
   openCompute,
   openCredentials,
+  repeatCautions,
   requireUsable,
 } from './gateway/peers.ts'
+import { blaming, refuseHopeless } from './gateway/preflight.ts'
 import { announce, answerObserved, observeHttp, openSidePorts } from './gateway/reporting.ts'
 import { LIMITS } from './limits.ts'
 import { createLive } from './live/live.ts'
@@ -97,7 +99,13 @@ async function assemble(
 ): Promise<Gateway> {
   announce(config, options, log)
   const environment = options.environment ?? process.env
-  const tls = config.tls && owned.add('tls', createTls(config.tls, log), it => it.close())
+  refuseHopeless(config, environment)
+  const tlsConfig = config.tls
+  const tls =
+    tlsConfig &&
+    owned.add('tls', await blaming('--tls-cert, --tls-key and --tls-client-ca', () => createTls(tlsConfig, log)), it =>
+      it.close(),
+    )
   const metrics = owned.add(
     'metrics',
     await createMetrics({ isEnabled: config.metricsPort !== 0, rpcNames: methods.map(method => method.name) }),
@@ -108,9 +116,12 @@ async function assemble(
   const prober = owned.add('readiness', createReadinessProber(probes.table), it => it.stop())
   await openSidePorts(config, options.version, prober.readiness, metrics, owned, log)
 
-  const store = owned.add('store', await openStore(config.dbUrl, { clock, log }), it => it.close())
+  const store = owned.add('store', await blaming('--db-url', () => openStore(config.dbUrl, { clock, log })), it =>
+    it.close(),
+  )
   probes.set('database', () => store.ping())
   const auth = owned.add('auth', openAuth(config, environment, store, metrics, log), it => it.close())
+  owned.add('cautions', repeatCautions(config, log), it => it.cancel())
   if (config.oidc) probes.set('oidc', async () => requireUsable(auth))
   const compute = openCompute(config, environment, owned, log)
   probes.set('compute_driver', driverProbe('compute', compute, metrics))

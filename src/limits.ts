@@ -177,6 +177,8 @@ export const LIMITS = {
   driverLineBytes: 8_192,
   driverLinesPerSecond: 200,
 
+  /** How often an open API is warned of again (spec/auth.md A-7). */
+  cautionRepeatMs: 3_600_000,
   /** How long the main port stays closed for drivers and an issuer that are not there yet (decision 15 waits no longer). */
   peersAtStartMs: 1000,
   /** How long an ending process waits for its last lines to be read. */

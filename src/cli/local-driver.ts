@@ -5,7 +5,7 @@ import { StartError } from '../base/errors.ts'
 import { sandboxCommand, startLocalDriver } from '../dev/local-driver.ts'
 import { refuseSocketPath } from '../drivers/socket-path.ts'
 import { LIMITS } from '../limits.ts'
-import { createLogger } from '../observe/log.ts'
+import { createLogger, type LogLevel } from '../observe/log.ts'
 import { createFdSink } from '../observe/log-sink.ts'
 import { defineGatewayCommand } from './command.ts'
 import { selfCommand } from './self-command.ts'
@@ -44,6 +44,15 @@ export const command = defineGatewayCommand({
       help: 'URL at which sandboxes reach the gateway; without it they get no supervisor',
     },
     {
+      name: 'log-level',
+      env: 'OPENSHELL_LOG_LEVEL',
+      kind: 'choice',
+      choices: ['debug', 'info', 'warn', 'error'],
+      default: 'info',
+      group: 'Logging',
+      help: 'Which events reach standard error',
+    },
+    {
       name: 'stop-sandboxes',
       env: null,
       kind: 'switch',
@@ -58,7 +67,7 @@ export const command = defineGatewayCommand({
     if (refusal) throw new StartError(`--socket ${refusal}`, 2)
     const grpcEndpoint = values.optional('grpc-endpoint') || null
     const sink = createFdSink(2)
-    const log = createLogger({ sink, format: 'json', level: 'info', clock: systemClock })
+    const log = createLogger({ sink, format: 'json', level: values.text('log-level') as LogLevel, clock: systemClock })
     const signals = listenToSignals(io.exit, () => undefined)
     const driver = await startLocalDriver({
       socketPath,

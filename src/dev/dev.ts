@@ -26,6 +26,8 @@ export interface DevOptions {
 
 const SECRET_BYTES = 32
 const STOP_MS = 5000
+const START_MS = 5000
+const POLL_MS = 20
 
 /** Starts issuer and local driver, and says how to start the gateway between them. */
 export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
@@ -36,6 +38,7 @@ export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
   const issuer = await startDevIssuer()
   const socket = join(stateDir, 'compute.sock')
   const driver = startDriver(options, stateDir, socket, secret)
+  await untilThere(socket, driver)
   const db = options.stateDir === null ? 'sqlite::memory:' : `sqlite:${join(stateDir, 'gateway.db')}`
   return {
     argv: gatewayArgv({ port: options.port, db, issuer, socket }),
@@ -86,11 +89,19 @@ function startDriver(options: DevOptions, stateDir: string, socket: string, secr
     '--grpc-endpoint',
     endpoint,
     '--stop-sandboxes',
+    ...['--log-level', 'warn'],
   ]
   return spawn(command, [...self, ...args], {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], OPENSHELL_SSH_HANDSHAKE_SECRET: secret },
     stdio: ['ignore', 'ignore', 'inherit'],
   })
+}
+
+/** The gateway need not find its driver missing first; a driver that does not come is the gateway's to report. */
+async function untilThere(socket: string, driver: ChildProcess): Promise<void> {
+  const endMs = performance.now() + START_MS
+  while (!existsSync(socket) && driver.exitCode === null && performance.now() < endMs)
+    await new Promise(resolve => setTimeout(resolve, POLL_MS))
 }
 
 /** SIGTERM, and SIGKILL when that is not enough. */

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Authenticator, createAuthenticator } from '../auth/authenticate.ts'
+import { cautionsOf } from '../auth/cautions.ts'
 import { systemClock as clock } from '../base/clock.ts'
 import type { Config } from '../config/config.ts'
 import { driverCommand } from '../drivers/command.ts'
@@ -9,6 +10,7 @@ import { createComputeDriver } from '../drivers/compute.ts'
 import type { ComputeDriver, CredentialsDriver } from '../drivers/contract.ts'
 import { createCredentialsDriver } from '../drivers/credentials.ts'
 import { type DriverProcess, findDriver, startDriverProcess } from '../drivers/process.ts'
+import { LIMITS } from '../limits.ts'
 import type { RootLogger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { NotReady, type Probe } from '../observe/readiness.ts'
@@ -45,21 +47,35 @@ export function openAuth(
   log: RootLogger,
 ): Authenticator {
   const certFile = environment['SSL_CERT_FILE']
-  return createAuthenticator(
-    { oidc: config.oidc, sandboxSecret: config.sandboxSecret, clientCaConfigured: config.tls !== null },
-    {
-      ...{ clock, log, caFiles: certFile ? [certFile] : [] },
-      async sandboxIds() {
-        const ids: string[] = []
-        for await (const row of store.scan('sandbox')) ids.push(row.id)
-        return ids
-      },
-      onRefusal: metrics.countAuthFailure,
-      onKeyFetch: outcome => outcome === 'failed' && metrics.countKeyRefreshFailure(),
-      onAbuse: peer => destroyConnection(peer.connection),
+  return createAuthenticator(authFacts(config), {
+    ...{ clock, log, caFiles: certFile ? [certFile] : [] },
+    async sandboxIds() {
+      const ids: string[] = []
+      for await (const row of store.scan('sandbox')) ids.push(row.id)
+      return ids
     },
-  )
+    onRefusal: metrics.countAuthFailure,
+    onKeyFetch: outcome => outcome === 'failed' && metrics.countKeyRefreshFailure(),
+    onAbuse: peer => destroyConnection(peer.connection),
+  })
 }
+
+/** Says every hour what the start said about generous settings, so that no log rotation hides it (spec/auth.md A-7). */
+export function repeatCautions(config: Config, log: RootLogger): { cancel(): void } {
+  const cautions = cautionsOf(authFacts(config))
+  let timer = clock.after(LIMITS.cautionRepeatMs, again)
+  function again() {
+    for (const caution of cautions) log.warn(caution)
+    timer = clock.after(LIMITS.cautionRepeatMs, again)
+  }
+  return { cancel: () => timer.cancel() }
+}
+
+const authFacts = (config: Config) => ({
+  oidc: config.oidc,
+  sandboxSecret: config.sandboxSecret,
+  clientCaConfigured: config.tls !== null,
+})
 
 /** Ends the connection of a peer that guesses secrets (A-08). */
 function destroyConnection(connection: object): void {
@@ -83,9 +99,15 @@ export function openCompute(config: Config, environment: Environment, owned: Own
   return owned.add('compute driver', compute, it => it.close())
 }
 
+/** The driver that the gateway would start; throws a `StartError` that says where it looked (decision 6). */
+export function driverExecutable({ compute }: Config, environment: Environment): string {
+  const { driver, driverDir } = compute
+  return findDriver(driver, { driverDir, home: environment['HOME'] ?? null, executable: process.execPath })
+}
+
 function spawnDriver(config: Config, environment: Environment, owned: Owned, log: RootLogger): DriverProcess {
-  const { driver: name, driverDir, settings } = config.compute
-  const executable = findDriver(name, { driverDir, home: environment['HOME'] ?? null, executable: process.execPath })
+  const { driver: name, settings } = config.compute
+  const executable = driverExecutable(config, environment)
   const directory = owned.add('driver directory', mkdtempSync(join(tmpdir(), 'openshell-driver-')), path =>
     rmSync(path, { recursive: true, force: true }),
   )

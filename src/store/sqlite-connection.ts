@@ -76,7 +76,6 @@ export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps):
 
 /** A private database that dies with the process. */
 export function openSqliteMemory(deps: StoreDeps): SqliteConnection {
-  deps.log.warn('Database is in memory: everything is lost when the gateway stops')
   const database = new Database(':memory:')
   database.run('PRAGMA trusted_schema = OFF')
   migrate(database, deps.clock.nowMs())
