@@ -39,6 +39,11 @@ export function describe(principal: Principal | null): Record<string, unknown> {
     case 'sandbox':
       return { auth: `sandbox-${principal.proof}`, caller_sandbox: principal.sandboxId ?? undefined }
     case 'user':
-      return { auth: 'bearer', subject: principal.subject, issuer: principal.issuer, client: principal.clientId ?? undefined }
+      return {
+        auth: 'bearer',
+        subject: principal.subject,
+        issuer: principal.issuer,
+        client: principal.clientId ?? undefined,
+      }
   }
 }

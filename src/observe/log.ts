@@ -67,7 +67,8 @@ const escapeUnsafe = (json: string): string =>
 
 const clip = (value: unknown): unknown => {
   if (typeof value === 'bigint') return value.toString()
-  if (typeof value === 'string' && value.length > LIMITS.logFieldChars) return `${value.slice(0, LIMITS.logFieldChars)}…`
+  if (typeof value === 'string' && value.length > LIMITS.logFieldChars)
+    return `${value.slice(0, LIMITS.logFieldChars)}…`
   if (value instanceof Error) return `${value.name}: ${value.message}`.slice(0, LIMITS.logFieldChars)
   return value
 }
@@ -102,7 +103,11 @@ export function createLogger(options: LogOptions): RootLogger {
     const nowMs = options.clock.nowMs()
     if (typeof sandboxId === 'string' && options.onSandboxLine)
       options.onSandboxLine({ sandboxId, timestampMs: nowMs, level: level.toUpperCase(), target: TARGET, message })
-    if (visible) options.sink.write(options.format === 'json' ? jsonLine(nowMs, level, message, fields) : textLine(nowMs, level, message, fields), keep)
+    if (visible)
+      options.sink.write(
+        options.format === 'json' ? jsonLine(nowMs, level, message, fields) : textLine(nowMs, level, message, fields),
+        keep,
+      )
   }
   const make = (bound: LogFields): Logger => {
     const log = (level: LogLevel, message: string, fields?: LogFields) =>
