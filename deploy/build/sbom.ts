@@ -27,6 +27,8 @@ export interface Ingredient {
   readonly sha512: string | null
   /** Places of what it needs. */
   readonly needs: readonly string[]
+  /** Named by our own manifest. */
+  readonly isDirect: boolean
 }
 
 /** Bun's lock file is JSON with trailing commas. */
@@ -41,6 +43,8 @@ function resolvePlace(lock: LockFile, from: string, name: string): string | null
   return lock.packages[name] ? name : null
 }
 
+const directDependencies = (lock: LockFile): Readonly<Record<string, string>> => lock.workspaces['']?.dependencies ?? {}
+
 function ingredientAt(lock: LockFile, place: string): Ingredient {
   const [id, , needs, integrity] = lock.packages[place]!
   const cut = id.lastIndexOf('@')
@@ -54,13 +58,14 @@ function ingredientAt(lock: LockFile, place: string): Ingredient {
     version: id.slice(cut + 1),
     sha512: digest ? Buffer.from(digest, 'base64').toString('hex') : null,
     needs: places.filter(found => found !== null).sort(),
+    isDirect: place in directDependencies(lock),
   }
 }
 
 /** Everything that production dependencies reach, sorted by place. Pure. */
 export function ingredients(lock: LockFile): readonly Ingredient[] {
   const found = new Map<string, Ingredient>()
-  const wanted = Object.keys(lock.workspaces['']?.dependencies ?? {})
+  const wanted = Object.keys(directDependencies(lock))
   while (wanted.length > 0) {
     const place = wanted.pop()!
     if (found.has(place) || !lock.packages[place]) continue
@@ -77,6 +82,11 @@ export interface Licence {
   readonly text: string | null
 }
 
+interface Manifest {
+  readonly license?: unknown
+  readonly licenses?: readonly { readonly type?: unknown }[]
+}
+
 const LICENCE_FILE = /^(licen[cs]e|copying)([.-].*)?$/i
 
 /** Reads the licence of an installed package; `place` `a/b` lies in a's own node_modules. */
@@ -86,10 +96,12 @@ export function readLicence(modules: string, { place, name }: Ingredient): Licen
     existsSync(join(path, 'package.json')),
   )
   if (!folder) return { id: null, text: null }
-  const { license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { license?: unknown }
+  const { license, licenses } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
+  // The plural is how older packages say it.
+  const id = license ?? licenses?.[0]?.type
   const file = readdirSync(folder).find(entry => LICENCE_FILE.test(entry))
   return {
-    id: typeof license === 'string' ? license : null,
+    id: typeof id === 'string' ? id : null,
     text: file ? readFileSync(join(folder, file), 'utf8').trim() : null,
   }
 }
@@ -130,7 +142,7 @@ export function billOfMaterials(
   const dependencies = [
     {
       ref: self.ref,
-      dependsOn: [self.bun, ...refs(found.map(item => item.place).filter(place => !isInner(place, found)))],
+      dependsOn: [self.bun, ...refs(found.filter(item => item.isDirect).map(item => item.place))],
     },
     { ref: self.bun, dependsOn: [] as string[] },
     ...found.map(item => ({ ref: references.get(item.place)!, dependsOn: refs(item.needs) })),
@@ -162,9 +174,6 @@ export function billOfMaterials(
     dependencies,
   }
 }
-
-/** Whether another ingredient brings this one along. */
-const isInner = (place: string, found: readonly Ingredient[]): boolean => found.some(item => item.needs.includes(place))
 
 /** Names, versions and licence texts of everything inside, for people. */
 export function notices(found: readonly (Ingredient & { readonly licence: Licence })[]): string {
