@@ -18,7 +18,7 @@ main{width:100%;max-width:30rem;padding:2rem 1.75rem;background:#fff;border:1px 
 border-top:.4rem solid var(--tone)}
 .good{--tone:#1a7f37}.bad{--tone:#b42318}
 .product{margin:0 0 1rem;font-size:.875rem;letter-spacing:.02em;color:#59636e}
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;color:var(--tone)}p{margin:0 0 .75rem;overflow-wrap:anywhere}
+h1{margin:0 0 .75rem;text-wrap:balance;font-size:1.5rem;line-height:1.25;color:var(--tone)}p{margin:0 0 .75rem;overflow-wrap:anywhere}
 p:last-child{margin:0}.hint{color:#59636e}
 @media(prefers-color-scheme:dark){body{background:#0f1317;color:#e6e9ed}main{background:#171c22;border-color:#2f3740;
 border-top-color:var(--tone)}.good{--tone:#4ac26b}.bad{--tone:#ff8a80}.product,.hint{color:#9aa5b1}}`
@@ -91,7 +91,7 @@ export const refusedPage = (why: string): CallbackPage => ({
   status: 400,
   tone: 'bad',
   title: 'You are not signed in',
-  text: why,
+  text: `${why.charAt(0).toUpperCase()}${why.slice(1)}${why.endsWith('.') ? '' : '.'}`,
   hint: 'Close this tab, return to the terminal and start the sign-in again.',
 })
 
