@@ -62,7 +62,10 @@ async function admitSession(request: IncomingMessage, deps: SshConnectDeps): Pro
   if (isExpired(session, deps.clock.nowMs())) throw new Refused(401)
   const row = await deps.store.get('sandbox', sandboxId)
   if (!row) throw new Refused(404)
-  if (sandboxes.decode(row.payload).phase !== SandboxPhase.SANDBOX_PHASE_READY) throw new Refused(412)
+  const { phase } = sandboxes.decode(row.payload)
+  // Clients try again for a minute after 412: there is nothing to wait for in a sandbox that is going.
+  if (phase === SandboxPhase.SANDBOX_PHASE_DELETING) throw new Refused(401)
+  if (phase !== SandboxPhase.SANDBOX_PHASE_READY) throw new Refused(412)
   return session
 }
 
