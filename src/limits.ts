@@ -489,6 +489,8 @@ export const LIMITS = {
   secretFileBytes: 65_536,
   /** After the grace period of a shutdown, how long until the process ends whatever still runs. */
   shutdownSlackMs: 5000,
+  /** How long the last answers of a drain may take to leave their connections. */
+  drainFlushMs: 1000,
 
   // Embedded supervisor and client commands
   /** One try to connect. */
@@ -587,6 +589,9 @@ export const LIMITS = {
   clockSkewWarnSecs: 60,
   /** A registry file (spec/client.md §4). */
   registryFileBytes: 262_144,
+
+  /** A file that holds one log level. */
+  levelFileBytes: 1024,
 
   // Service manager
   /** One word to the service manager: it reads at once, or is not there. */

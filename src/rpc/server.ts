@@ -88,6 +88,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
   let whenIdle: (() => void) | undefined
+  let whenGone: (() => void) | undefined
   let accepting: Origin | undefined
   let opening: CallOpening | undefined
 
@@ -98,7 +99,9 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     'grpc.keepalive_time_ms': LIMITS.keepaliveMs,
     'grpc.keepalive_timeout_ms': LIMITS.keepaliveTimeoutMs,
     // grpc-js calls the interceptor in the same turn in which it takes the stream, so `opening` is that stream's.
-    interceptors: [(_method, wire) => trackCall(new GatewayCall(widen(wire, opening!.row), opening!, pipeline)) as never],
+    interceptors: [
+      (_method, wire) => trackCall(new GatewayCall(widen(wire, opening!.row), opening!, pipeline)) as never,
+    ],
   })
 
   const trackCall = (call: GatewayCall): GatewayCall => {
@@ -144,7 +147,10 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     origins.set(session, accepting!)
     sessions.add(session)
     session.on('error', () => {})
-    session.once('close', () => sessions.delete(session))
+    session.once('close', () => {
+      sessions.delete(session)
+      if (sessions.size === 0) whenGone?.()
+    })
     // Both windows must be equal: Bun derives the update threshold of a stream from the connection's (platform.md §4).
     session.setLocalWindowSize(LIMITS.windowBytes)
   })
@@ -168,6 +174,18 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
   )
 
+  /** A call is over before its status has left: a connection closes by itself once it has. */
+  const flushed = (): Promise<void> => {
+    if (sessions.size === 0) return Promise.resolve()
+    return new Promise(resolve => {
+      const late = clock.after(LIMITS.drainFlushMs, resolve)
+      whenGone = () => {
+        late.cancel()
+        resolve()
+      }
+    })
+  }
+
   return {
     accept(socket, peer, onAdmitted) {
       accepting = { peer, onAdmitted }
@@ -176,7 +194,8 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     drain() {
       for (const session of sessions) session.close()
       for (const call of open) if (call.row.kind !== 'unary') call.end(drainingStatus())
-      return open.size === 0 ? Promise.resolve() : new Promise(resolve => (whenIdle = resolve))
+      const idle = open.size === 0 ? Promise.resolve() : new Promise<void>(resolve => (whenIdle = resolve))
+      return idle.then(flushed)
     },
     destroy() {
       sweeping.cancel()
