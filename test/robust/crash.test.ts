@@ -1,0 +1,196 @@
+/** The executable killed, restarted and asked to stop while it works. */
+import { Database } from 'bun:sqlite'
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
+import { messageFromJson } from '../../src/wire/json.ts'
+import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
+import { type Answer, callUnary, type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+
+setDefaultTimeout(60_000)
+
+const KILLS = Number(process.env['CRASH_KILLS'] ?? 20)
+const WORKERS = 8
+const ABSENT = ['--compute-driver-socket', '/run/openshell-none/c.sock']
+
+let dir: string
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'crash-'))
+})
+afterEach(() => rmSync(dir, { recursive: true, force: true }))
+
+const provider = (name: string) => ({
+  provider: { metadata: { name }, type: 'generic', credentials: { KEY: `value of ${name} ${'x'.repeat(300)}` } },
+})
+
+async function names(gateway: GatewayProcess): Promise<Set<string>> {
+  const all = new Set<string>()
+  for (let offset = 0; ; offset += 500) {
+    const { response } = await gateway.call('ListProviders', { limit: 500, offset })
+    const { providers = [] } = response as { providers?: { metadata: { name: string } }[] }
+    for (const { metadata } of providers) all.add(metadata.name)
+    if (providers.length < 500) return all
+  }
+}
+
+test(`row 8, S-01: of ${KILLS} kills in a storm of writes no acknowledged write is lost, and the file is whole`, async () => {
+  const created = new Set<string>()
+  /** Deletions that were asked for: what was told is gone, what was not may be either. */
+  const deleting = new Map<string, boolean>()
+  let number = 0
+
+  /** Writes until the gateway is gone. */
+  const storm = async (gateway: GatewayProcess) => {
+    for (;;) {
+      const name = `p${number++}`
+      if ((await gateway.call('CreateProvider', provider(name))).code !== 'OK') return
+      created.add(name)
+      if (number % 4 !== 0) continue
+      deleting.set(name, false)
+      if ((await gateway.call('DeleteProvider', { name })).code !== 'OK') return
+      deleting.set(name, true)
+    }
+  }
+
+  for (let kill = 0; kill < KILLS; kill++) {
+    const gateway = await startGateway({ args: [...ABSENT, '--log-level', 'warn,openshell_gateway=info'], dir })
+    const before = created.size
+    const storms = Array.from({ length: WORKERS }, () => storm(gateway))
+    await until('writes', () => created.size >= before + 5 + ((kill * 37) % 90))
+    expect(await gateway.stop('SIGKILL')).toBe('SIGKILL')
+    await Promise.all(storms)
+
+    const database = new Database(join(dir, 'gateway.db'))
+    expect(database.query('PRAGMA integrity_check').all()).toEqual([{ integrity_check: 'ok' }])
+    database.close()
+  }
+
+  const gateway = await startGateway({ args: ABSENT, dir })
+  const found = await names(gateway)
+  expect([...created].filter(name => !deleting.has(name) && !found.has(name))).toEqual([])
+  expect([...deleting].filter(([name, told]) => told && found.has(name))).toEqual([])
+  for (const name of [...found].slice(0, 20))
+    expect((await gateway.call('GetProvider', { name })).response).toMatchObject({ provider: { metadata: { name } } })
+  expect(await gateway.stop()).toBe(0)
+  expect(created.size).toBeGreaterThan(KILLS * 5)
+})
+
+describe('C-04', () => {
+  let driver: DriverProcess
+  beforeEach(async () => {
+    driver = await startDriver('compute-driver.ts', join(dir, 'compute.sock'))
+  })
+  afterEach(() => driver.kill())
+
+  test('killed and restarted: every sandbox keeps its phase, and the driver is asked to delete nothing', async () => {
+    const args = ['--compute-driver-socket', join(dir, 'compute.sock')]
+    const phases = async (gateway: GatewayProcess): Promise<Record<string, string>> => {
+      const { response } = await gateway.call('ListSandboxes', { limit: 1000 })
+      const { sandboxes = [] } = response as { sandboxes?: { metadata: { name: string }; phase: string }[] }
+      return Object.fromEntries(sandboxes.map(({ metadata, phase }) => [metadata.name, phase]))
+    }
+    const first = await startGateway({ args, dir })
+    await first.logged(line => line.message === 'driver connected')
+    const wanted: Record<string, string> = {}
+    for (let n = 0; n < 12; n++) {
+      const { response } = await first.call('CreateSandbox', { name: `s${n}`, spec: {} })
+      const { id } = (response as { sandbox: { metadata: { id: string } } }).sandbox.metadata
+      const isReady = n % 3 !== 0
+      wanted[`s${n}`] = isReady ? 'SANDBOX_PHASE_READY' : 'SANDBOX_PHASE_PROVISIONING'
+      const up = [{ type: 'Ready', status: 'True', reason: 'Up', message: '', last_transition_time: '' }]
+      if (isReady) await driver.tell({ do: 'status', sandbox: id, status: { conditions: up } })
+    }
+    await until('the phases', async () => Bun.deepEquals(await phases(first), wanted))
+    expect(await first.stop('SIGKILL')).toBe('SIGKILL')
+
+    const watches = driver.calls('WatchSandboxes')
+    const lists = driver.calls('ListSandboxes')
+    const second = await startGateway({ args, dir })
+    // From the very first answer on, before the driver was asked anything.
+    expect(await phases(second)).toEqual(wanted)
+    await until(
+      'the driver to be asked',
+      () => driver.calls('WatchSandboxes') > watches && driver.calls('ListSandboxes') > lists,
+    )
+    expect(await phases(second)).toEqual(wanted)
+    expect(driver.calls('DeleteSandbox')).toBe(0)
+    expect(driver.calls('CreateSandbox')).toBe(12)
+    // C-05: a start costs the driver one look.
+    expect(driver.calls('ListSandboxes') - lists).toBeLessThanOrEqual(2)
+    expect(await second.stop()).toBe(0)
+    expect(driver.calls('DeleteSandbox')).toBe(0)
+  })
+
+  test('C-01: SIGTERM under load ends with 0: what had begun is answered, streams are told, nothing acknowledged is lost', async () => {
+    const args = ['--compute-driver-socket', join(dir, 'compute.sock')]
+    const gateway = await startGateway({ args, dir })
+    await gateway.logged(line => line.message === 'driver connected')
+    const { response } = await gateway.call('CreateSandbox', { name: 'watched', spec: {} })
+    const { id } = (response as { sandbox: { metadata: { id: string } } }).sandbox.metadata
+
+    const watcher = new Client(gateway.address, credentials.createInsecure())
+    const request = messageFromJson('openshell.v1.WatchSandboxRequest', { id, follow_status: true })
+    const streamEnd = new Promise<ServiceError | null>(resolve => {
+      const stream = watcher.makeServerStreamRequest(
+        '/openshell.v1.OpenShell/WatchSandbox',
+        () => request,
+        bytes => bytes,
+        null,
+      )
+      stream
+        .on('error', (error: ServiceError) => resolve(error))
+        .on('end', () => resolve(null))
+        .resume()
+    })
+
+    const calls: { beganMs: number; name: string; answer: Answer }[] = []
+    let number = 0
+    const work = async () => {
+      const client = new Client(gateway.address, credentials.createInsecure(), {
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.enable_retries': 0,
+      })
+      for (;;) {
+        const name = `p${number++}`
+        const beganMs = performance.now()
+        const answer = await callUnary(client, 'CreateProvider', provider(name), { timeoutMs: 5000 })
+        calls.push({ beganMs, name, answer })
+        if (answer.code === 'OK') continue
+        client.close()
+        return
+      }
+    }
+    const workers = Array.from({ length: WORKERS }, work)
+    await until('writes', () => calls.length > 200)
+
+    // One that the signal meets at work: the driver takes its time.
+    await driver.behave('CreateSandbox', { mode: 'slow', ms: 400 })
+    const asked = driver.calls('CreateSandbox')
+    const slow = gateway.call('CreateSandbox', { name: 'slow', spec: {} })
+    await until('the slow call to reach the driver', () => driver.calls('CreateSandbox') > asked)
+
+    const signalledMs = performance.now()
+    const ended = gateway.stop('SIGTERM')
+    const [end] = await Promise.all([streamEnd, ...workers])
+    expect((await slow).code).toBe('OK')
+    expect(await ended).toBe(0)
+    expect(performance.now() - signalledMs).toBeLessThan(15_000)
+    watcher.close()
+
+    expect(end?.code).toBe(status.UNAVAILABLE)
+    expect(end?.details).toBe('gateway shutting down')
+    // What was still on its way is refused, and was not done.
+    const before = calls.filter(call => call.beganMs < signalledMs - 50)
+    expect(before.filter(call => call.answer.code !== 'OK')).toEqual([])
+    const after = calls.filter(call => call.answer.code !== 'OK')
+    expect(after.length).toBe(WORKERS)
+    for (const { answer } of after) expect(answer.code).toBe('UNAVAILABLE')
+
+    const again = await startGateway({ args: ABSENT, dir })
+    const found = await names(again)
+    expect(calls.filter(call => call.answer.code === 'OK' && !found.has(call.name))).toEqual([])
+    expect(await again.stop()).toBe(0)
+  })
+})
