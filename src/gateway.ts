@@ -15,7 +15,7 @@ import {
   requireUsable,
 } from './gateway/peers.ts'
 import { blaming, refuseHopeless } from './gateway/preflight.ts'
-import { announce, answerObserved, observeHttp, openSidePorts } from './gateway/reporting.ts'
+import { announce, answerObserved, applyLogLevel, observeHttp, openSidePorts } from './gateway/reporting.ts'
 import { LIMITS } from './limits.ts'
 import { createLive } from './live/live.ts'
 import { createAuthPages } from './net/auth-pages.ts'
@@ -98,6 +98,7 @@ async function assemble(
   flush: () => Promise<void>,
 ): Promise<Gateway> {
   announce(config, options, log)
+  applyLogLevel(config, log)
   const environment = options.environment ?? process.env
   refuseHopeless(config, environment)
   const tlsConfig = config.tls
@@ -262,6 +263,7 @@ async function assemble(
     finished: finished.promise,
     reload() {
       log.info('reloading')
+      applyLogLevel(config, log)
       tls?.reload()
       void auth.reload().catch(error => log.warn('keys not renewed', { cause: errorText(error) }))
     },

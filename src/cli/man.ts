@@ -1,4 +1,7 @@
+import { CLIENT_EXITS } from '../client/failure.ts'
 import { FLAG_GROUPS, FLAGS, type Flag, valueName } from '../config/flags.ts'
+import { CLIENT_FLAGS } from './client-flags.ts'
+import { CLIENT_FILES, CLIENT_VARIABLES } from './client-texts.ts'
 import { defineGatewayCommand } from './command.ts'
 import { ABOUT, COMMANDS } from './commands.ts'
 import { PROGRAM, VERSION } from './version.ts'
@@ -30,16 +33,19 @@ const EXIT_CODES: readonly (readonly [string, string])[] = [
 
 const SIGNALS: readonly (readonly [string, string])[] = [
   ['SIGTERM, SIGINT', 'End: finish calls in flight within the grace period. A second one ends at once.'],
-  ['SIGHUP', 'Read certificates and keys again.'],
+  ['SIGHUP', 'Read certificates, keys and the log level file again.'],
 ]
 
 const FILES: readonly (readonly [string, string])[] = [
   ['/etc/openshell/gateway.env', 'Settings of the systemd service: every variable with its meaning.'],
   ['/etc/openshell/credentials/handshake-secret', 'The secret that sandboxes show; readable by root alone.'],
   ['/etc/openshell/tls/', 'server/tls.crt, server/tls.key and ca.crt; systemctl reload takes new ones over.'],
+  ['/etc/openshell/log-level', 'A level that goes before the configured one; need not exist.'],
   ['/var/lib/openshell-gateway/gateway.db', 'What the service keeps.'],
   ['~/.config/openshell/', 'The same settings for the unit of a user.'],
 ]
+
+const CLIENT_STATUS = Object.values(CLIENT_EXITS).map(({ code, meaning }) => [String(code), `${meaning}.`] as const)
 
 const item = ([name, text]: readonly [string, string]): string[] => ['.TP', `\\fB${roff(name)}\\fR`, roff(text)]
 
@@ -67,6 +73,16 @@ export function renderManPage(version: string = VERSION): string {
       `.SS ${roff(group)}`,
       ...FLAGS.filter((flag: Flag) => flag.group === group).flatMap(flagItem),
     ]),
+    '.SH CLIENT COMMANDS',
+    roff('Commands that talk to a gateway take the options below; COMMAND --help shows the rest of each.'),
+    roff('No command takes a token or a secret as an argument: other users could read it.'),
+    ...CLIENT_FLAGS.flatMap(flagItem),
+    '.SS Variables',
+    ...CLIENT_VARIABLES.flatMap(item),
+    '.SS Files',
+    ...CLIENT_FILES.flatMap(item),
+    '.SS Exit status',
+    ...CLIENT_STATUS.flatMap(item),
     '.SH SIGNALS',
     ...SIGNALS.flatMap(item),
     '.SH SYSTEMD',
@@ -74,7 +90,7 @@ export function renderManPage(version: string = VERSION): string {
       `${PROGRAM} install --systemd writes a hardened unit, its environment file and a handshake secret; with --user it does so for one user.`,
     ),
     roff('The service says when it listens, while it reloads and when it ends, and feeds the watchdog.'),
-    roff('With systemctl reload it reads certificates again.'),
+    roff('With systemctl reload it reads certificates and the log level again.'),
     '.SH FILES',
     ...FILES.flatMap(item),
     '.SH EXIT STATUS',

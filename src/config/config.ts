@@ -25,6 +25,8 @@ export interface Config {
   readonly healthBindAddress: string
   readonly metricsBindAddress: string
   readonly logLevel: ShownLevel
+  /** A level in this file goes before `logLevel`, at start and from each reload on; null = no file. */
+  readonly logLevelFile: string | null
   readonly logFormat: 'text' | 'json'
   /** Null = plaintext. */
   readonly tls: TlsConfig | null
@@ -487,6 +489,7 @@ function configOf(facts: Facts, logLevel: ShownLevel): Config {
     healthBindAddress: parseIp(raw.text('health-bind-address')) ?? bind,
     metricsBindAddress: parseIp(raw.text('metrics-bind-address')) ?? bind,
     logLevel,
+    logLevelFile: raw.optional('log-level-file'),
     logFormat: raw.text('log-format') === 'json' ? 'json' : 'text',
     tls: tlsOf(raw),
     oidc: oidcOf(facts),

@@ -551,6 +551,15 @@ export const FLAGS = [
     group: 'Logging',
     help: 'error, warn, info, debug, trace or off; RUST_LOG wins when it is set',
   },
+  // ours (C-03)
+  {
+    name: 'log-level-file',
+    env: 'OPENSHELL_LOG_LEVEL_FILE',
+    kind: 'path',
+    default: null,
+    group: 'Logging',
+    help: 'File whose content goes before the level above; read at start and at every reload, and need not exist',
+  },
   // ours (spec/gateway.md §13 [B])
   {
     name: 'log-format',

@@ -1,5 +1,6 @@
 import { systemClock as clock } from '../base/clock.ts'
 import type { Config } from '../config/config.ts'
+import { readLevelFile } from '../config/log-level-file.ts'
 import type { HttpAnswer } from '../net/http-answer.ts'
 import { printAddress } from '../net/listener.ts'
 import { createSidePort, healthRoutes, metricsRoutes } from '../net/probes.ts'
@@ -8,6 +9,14 @@ import type { RootLogger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { PlainRequest } from '../rpc/server.ts'
 import type { Owned } from './owned.ts'
+
+/** Shows from now on what the level file says, or the configured level where it says nothing (C-03). */
+export function applyLogLevel(config: Config, log: RootLogger): void {
+  if (config.logLevelFile === null) return
+  const { level, problem } = readLevelFile(config.logLevelFile)
+  if (problem !== null) return log.warn(`log level file ${problem}`, { file: config.logLevelFile })
+  log.setLevel(level ?? config.logLevel)
+}
 
 /** The first lines of a start, as operators match them; an open API is said loudly (A-05, A-7). */
 export function announce(

@@ -92,12 +92,13 @@ describe.skipIf(hindrance !== null)('the system unit under systemd', () => {
     expect(log()).not.toContain('can be read by other users')
   })
 
-  test('a reload takes the new certificate over from a place that root alone can read (C-03)', async () => {
+  test('a reload takes over a new certificate from a place that root alone can read, and a new log level (C-03)', async () => {
     useCertificate('second')
-    systemd.run(`systemctl reload ${UNIT}`)
+    systemd.run(`echo debug > /etc/openshell/log-level && systemctl reload ${UNIT}`)
     const subject = () =>
       systemd.run(`openssl s_client -connect ${addresses().at(-1)} </dev/null 2>/dev/null | grep ^subject || true`)
     await until('the second certificate', () => /CN ?= ?second/.test(subject()))
+    await until('a line of level debug', () => log().includes('"level":"DEBUG"'))
     expect(systemd.show(UNIT, 'NRestarts')).toBe('0')
   })
 
