@@ -82,7 +82,7 @@ export const command = defineGatewayCommand({
     },
   ],
   positionals: [
-    { name: 'method', help: 'Name of the RPC' },
+    { name: 'method', help: 'Name of the RPC', suggestions: METHOD_NAMES },
     { name: 'json', help: 'The request in JSON; - reads it from standard input; left out = {}', optional: true },
   ],
   run: (values, io) =>

@@ -28,8 +28,9 @@ const long = (flag: Flag): string => `--${flag.name}`
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 const firstWords = (entries: readonly CommandEntry[]): string[] => [...new Set(entries.map(e => e.path.split(' ')[0]!))]
 
-/** What the first argument of a command may be, where that is a closed list. */
-const choicesOf = (command: Command): readonly string[] => command.positionals?.[0]?.choices ?? []
+/** What the first argument of a command may be, where that is a list. */
+const choicesOf = ({ positionals }: Command): readonly string[] =>
+  positionals?.[0]?.choices ?? positionals?.[0]?.suggestions ?? []
 
 /** Which words may follow a group's name. */
 function secondWords(entries: readonly CommandEntry[], first: string): string[] {

@@ -9,6 +9,8 @@ export interface Positional {
   readonly help: string
   readonly optional?: true
   readonly choices?: readonly string[]
+  /** What completions offer where anything may be given. */
+  readonly suggestions?: readonly string[]
   /** Takes all that is left, also what begins with a dash after `--`. */
   readonly rest?: true
 }
