@@ -137,6 +137,7 @@ async function assemble(
   onSandboxLines(live.logs.onLine)
   const services = createServices({
     ...{ version: options.version, store, live, compute, credentials, ssh: config.ssh, clock, log },
+    sshGraceSecs: config.oidc?.streams.workGraceSecs ?? null,
     listener: () => ({ address: config.bindAddress, port: listener.address()?.port ?? config.port, tls: tls !== null }),
     ...(config.storeKeyFile !== null && { sealer: readStoreKeys(config.storeKeyFile) }),
     inference: {
@@ -156,6 +157,7 @@ async function assemble(
     log,
     audit: createAudit(log),
     observe: metrics.observeGrpc,
+    ...(config.oidc && { streams: config.oidc.streams }),
     refusal: () => (draining ? drainingStatus() : null),
   })
   const observed = observeHttp(metrics, log)

@@ -377,6 +377,8 @@ export const LIMITS = {
   policyWriteAttempts: 5,
   /** Revisions kept for one sandbox beside loaded ones (spec/storage.md W9). */
   policyRevisionsKept: 200,
+  /** Revisions that one write removes at most: a file of the reference may hold thousands. */
+  policyRevisionsPruned: 50,
   /** Rows of ListSandboxPolicies when the caller names no limit (spec/policy.md §4.4). */
   policyPageDefault: 50,
   /** Why a supervisor could not load a policy (spec/policy.md W24). */
@@ -395,8 +397,8 @@ export const LIMITS = {
   draftRuleItems: 64,
   /** Most that one submission adds to a hit count (spec/policy.md §8.1). */
   draftHitsPerCall: 100,
-  /** Rows encoded between two turns of the event loop. */
-  draftRowsPerTurn: 256,
+  /** Proposals read and encoded, approved or removed between two turns of the event loop. */
+  draftRowsPerTurn: 512,
 
   // Sandbox records (spec/sandbox.md §3.1)
   nameBytes: 253,
@@ -477,6 +479,8 @@ export const LIMITS = {
   // WatchSandbox (reliability.md §5)
   watchStreams: 1024,
   watchStreamsPerUser: 64,
+  /** A watch outlives the token that opened it by this, unless a flag says otherwise. */
+  watchAfterTokenSecs: 600,
   /** Log lines sent before status and events get their turn. */
   watchBatch: 64,
 

@@ -50,10 +50,12 @@ export interface MethodRow {
   readonly responseStream: boolean
   /** A unary call is over after this long; null for streams (reliability §5). */
   readonly deadlineMs: number | null
+  /** What a stream of a user is, to the rule that ends it some time after its token; null = it is not ended. */
+  readonly lifetime: 'watch' | 'work' | null
 }
 
 type Access = Pick<MethodRow, 'class' | 'role' | 'scope'>
-type Extras = Partial<Pick<MethodRow, 'audit' | 'deadlineMs'>>
+type Extras = Partial<Pick<MethodRow, 'audit' | 'deadlineMs' | 'lifetime'>>
 type Entry<Kind extends RpcKind> = readonly [kind: Kind, access: Access, extras?: Extras]
 
 const OPEN: Access = { class: 'unauthenticated', role: null, scope: null }
@@ -81,8 +83,8 @@ const TABLE: { readonly [Name in RpcName]: Entry<Rpcs[Name]['kind']> } = {
   DeleteSandbox: ['unary', user('sandbox:write'), DRIVER],
   CreateSshSession: ['unary', user('sandbox:write')],
   RevokeSshSession: ['unary', user('sandbox:write')],
-  ExecSandbox: ['serverStream', user('sandbox:write')],
-  WatchSandbox: ['serverStream', user('sandbox:read')],
+  ExecSandbox: ['serverStream', user('sandbox:write'), { lifetime: 'work' }],
+  WatchSandbox: ['serverStream', user('sandbox:read'), { lifetime: 'watch' }],
   GetSandboxLogs: ['unary', user('sandbox:read')],
   GetSandboxPolicyStatus: ['unary', user('sandbox:read')],
   ListSandboxPolicies: ['unary', user('sandbox:read')],
@@ -144,6 +146,7 @@ function makeRow(path: string, name: string, rpc: RpcName | null, [kind, access,
     requestStream: kind === 'clientStream' || kind === 'bidi',
     responseStream: kind === 'serverStream' || kind === 'bidi',
     deadlineMs: kind === 'unary' ? (extras?.deadlineMs ?? LIMITS.rpcDeadlineMs) : null,
+    lifetime: extras?.lifetime ?? null,
   })
 }
 

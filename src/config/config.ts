@@ -8,6 +8,7 @@ import {
   parseIp,
   parseIssuer,
   parseStreamLifetime,
+  type StreamLifetimes,
 } from './fields.ts'
 import type { FlagName } from './flags.ts'
 import { resolveLogLevel, type ShownLevel } from './log-level.ts'
@@ -73,8 +74,7 @@ export interface OidcConfig {
   readonly allowHttp: boolean
   /** Extra CA bundle for the issuer; null = system and SSL_CERT_FILE. */
   readonly caFile: string | null
-  /** Seconds after a token's expiry at which its watch streams end; null = never (spec/auth.md §6.7). */
-  readonly streamGraceSecs: number | null
+  readonly streams: StreamLifetimes
 }
 
 export interface ComputeConfig {
@@ -342,7 +342,7 @@ const CHECKS: readonly Check[] = [
   },
   {
     exit: 2,
-    bad: ({ raw }) => parseStreamLifetime(raw.text('oidc-stream-lifetime')) === undefined,
+    bad: ({ raw }) => parseStreamLifetime(raw.optional('oidc-stream-lifetime')) === undefined,
     message: ({ raw }) =>
       `--oidc-stream-lifetime must be token, token+SECONDS or unbounded, not '${printable(raw.text('oidc-stream-lifetime'))}'`,
   },
@@ -441,7 +441,7 @@ function oidcOf({ raw, issuer }: Facts): OidcConfig | null {
     leewaySecs: raw.number('oidc-leeway-secs'),
     allowHttp: raw.on('oidc-allow-http'),
     caFile: raw.optional('oidc-ca-file'),
-    streamGraceSecs: parseStreamLifetime(raw.text('oidc-stream-lifetime')) ?? null,
+    streams: parseStreamLifetime(raw.optional('oidc-stream-lifetime'))!,
   }
 }
 

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { LIMITS } from '../limits.ts'
 
 /** An IP address without brackets and zone, or null. */
 export function parseIp(text: string): string | null {
@@ -32,9 +33,22 @@ export function parseIssuer(text: string): URL | null {
   return url && (url.protocol === 'https:' || url.protocol === 'http:') ? url : null
 }
 
-/** `unbounded` → null, `token` → 0, `token+N` → N seconds; undefined when it is none of them. */
-export function parseStreamLifetime(text: string): number | null | undefined {
-  if (text === 'unbounded') return null
+/** Seconds after a token's expiry at which what it opened ends; null = never (spec/auth.md §6.7, A-14). */
+export interface StreamLifetimes {
+  readonly watchGraceSecs: number | null
+  /** Commands and SSH sessions: interactive work, which short tokens must not cut unless somebody wants it. */
+  readonly workGraceSecs: number | null
+}
+
+/**
+ * `unbounded`, `token` or `token+SECONDS` for watches and work alike; nothing said: watches end ten minutes after
+ * their token, work goes on (spec/auth.md §6.7). Undefined when it is none of them.
+ */
+export function parseStreamLifetime(text: string | null): StreamLifetimes | undefined {
+  if (text === null) return { watchGraceSecs: LIMITS.watchAfterTokenSecs, workGraceSecs: null }
+  if (text === 'unbounded') return { watchGraceSecs: null, workGraceSecs: null }
   const match = /^token(?:\+(\d{1,9}))?$/.exec(text)
-  return match ? Number(match[1] ?? 0) : undefined
+  if (!match) return undefined
+  const graceSecs = Number(match[1] ?? 0)
+  return { watchGraceSecs: graceSecs, workGraceSecs: graceSecs }
 }

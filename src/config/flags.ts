@@ -526,9 +526,9 @@ export const FLAGS = [
     name: 'oidc-stream-lifetime',
     env: 'OPENSHELL_OIDC_STREAM_LIFETIME',
     kind: 'text',
-    default: 'token+600',
+    default: null,
     group: 'OIDC',
-    help: 'When a watch stream ends: token = with its token, token+SECONDS = that much later, unbounded = never',
+    help: 'When watches, commands and SSH sessions of a user end: token = with the token, token+SECONDS = that much later, unbounded = never; unset = watches after token+600, the others never',
   },
 
   // Inference

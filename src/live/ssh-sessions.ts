@@ -62,17 +62,26 @@ export interface SessionTerms {
   /** 0 = never expires. */
   readonly ttlSecs: number
   readonly nowMs: number
+  /** The session ends then if not before; null = nothing else bounds it. */
+  readonly notAfterMs: number | null
   /** `hashed`: the row knows the SHA-256 of the token; `plain`: the token itself, as the reference stores and reads it. */
   readonly tokenAtRest: 'hashed' | 'plain'
 }
 
+/** 0 = never. */
+function endOf({ ttlSecs, nowMs, notAfterMs }: SessionTerms): number {
+  const end = ttlSecs === 0 ? Number.POSITIVE_INFINITY : nowMs + ttlSecs * 1000
+  const bounded = Math.min(end, notAfterMs ?? end)
+  return Number.isFinite(bounded) ? Math.floor(bounded) : 0
+}
+
 /** Stores a session for a sandbox, within the caller's transaction. */
 export async function insertSshSession(tx: StoreTransaction, terms: SessionTerms): Promise<NewSession> {
-  const { sandboxId, ttlSecs, nowMs } = terms
+  const { sandboxId, nowMs } = terms
   const token = randomUUID()
   const isHashed = terms.tokenAtRest === 'hashed'
   const id = isHashed ? sessionIdOf(token) : token
-  const expiresAtMs = ttlSecs === 0 ? 0 : nowMs + ttlSecs * 1000
+  const expiresAtMs = endOf(terms)
   for (let tries = 0; ; tries++) {
     const name = Array.from({ length: 6 }, () => String.fromCharCode(97 + randomInt(26))).join('')
     const payload = messages.encode({

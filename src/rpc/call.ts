@@ -37,6 +37,8 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
   /** The pipeline let it through to its handler. */
   admitted = false
   deadlineMs = Number.POSITIVE_INFINITY
+  /** Wall time at which the token that opened the stream is over, grace included (T-01, A-14). */
+  endsAtMs = Number.POSITIVE_INFINITY
   readonly #wire: ServerInterceptingCallInterface
   readonly #opening: CallOpening
   readonly #pipeline: Pipeline
@@ -108,8 +110,9 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
   }
 
   /** Ends the call when its time is over; asked for all open calls now and then, cheaper than a timer each. */
-  endIfLate(nowMs: number): void {
-    if (nowMs >= this.deadlineMs) this.end(statusFor('DEADLINE_EXCEEDED', TEXTS.deadline))
+  endIfLate(monotonicMs: number, nowMs: number): void {
+    if (monotonicMs >= this.deadlineMs) this.end(statusFor('DEADLINE_EXCEEDED', TEXTS.deadline))
+    else if (nowMs >= this.endsAtMs) this.end(statusFor('UNAUTHENTICATED', TEXTS.tokenExpired))
   }
 
   /** Ends the call from outside its handler: a deadline, the drain. */

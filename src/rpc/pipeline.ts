@@ -3,8 +3,10 @@ import { AccessRefusal } from '../auth/authenticate.ts'
 import type { Credentials } from '../auth/credentials.ts'
 import type { MethodRow } from '../auth/methods.ts'
 import type { Principal } from '../auth/principal.ts'
+import { streamEndMs } from '../auth/sandbox-binding.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError, GRPC_CODES } from '../base/errors.ts'
+import type { StreamLifetimes } from '../config/fields.ts'
 import type { Audit } from '../observe/audit.ts'
 import { describe } from '../observe/audit.ts'
 import type { Logger } from '../observe/log.ts'
@@ -23,6 +25,8 @@ export interface PipelineDeps {
   readonly audit: Audit
   /** Counts one finished call. */
   readonly observe: (method: string, code: number, seconds: number) => void
+  /** How long streams outlive the tokens that opened them; absent = for ever. */
+  readonly streams?: StreamLifetimes
   /** Why no new call is taken, or null. */
   readonly refusal: () => CallStatus | null
 }
@@ -61,6 +65,12 @@ function refuseEncoding(call: GatewayCall): CallStatus | null {
   return null
 }
 
+/** When a stream has outlived its token, in milliseconds since the epoch; null = never. */
+function endOf(row: MethodRow, principal: Principal, streams: StreamLifetimes | undefined): number | null {
+  if (row.lifetime === null || !streams) return null
+  return streamEndMs(principal, row.lifetime === 'watch' ? streams.watchGraceSecs : streams.workGraceSecs)
+}
+
 /** Builds the pipeline: admit → authenticate and authorize → encoding → handler → account. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const prefix = randomBytes(4).toString('hex')
@@ -83,6 +93,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const accept = (call: GatewayCall, principal: Principal): CallStatus | null => {
     call.principal = principal
+    call.endsAtMs = endOf(call.row, principal, deps.streams) ?? Number.POSITIVE_INFINITY
     const status = refuseEncoding(call)
     call.admitted = status === null
     return status

@@ -111,8 +111,9 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
 
   const { clock } = options.pipeline
   const sweep = () => {
-    const nowMs = clock.monotonicMs()
-    for (const call of open) call.endIfLate(nowMs)
+    const monotonicMs = clock.monotonicMs()
+    const nowMs = clock.nowMs()
+    for (const call of open) call.endIfLate(monotonicMs, nowMs)
     sweeping = clock.after(LIMITS.deadlineSweepMs, sweep)
   }
   let sweeping = clock.after(LIMITS.deadlineSweepMs, sweep)

@@ -33,6 +33,8 @@ export interface ServicesDeps {
   readonly compute: ComputeDriver
   readonly credentials: CredentialsDriver | null
   readonly ssh: SshConfig
+  /** Seconds by which an SSH session outlives the token it was asked for with; null = it has a life of its own. */
+  readonly sshGraceSecs: number | null
   readonly listener: SshSessionServiceDeps['listener']
   readonly deriveSandboxSecret?: (sandboxId: string) => string
   /** How credential values are kept at rest; as they are unless told otherwise. */
@@ -81,7 +83,14 @@ export function createServices(deps: ServicesDeps): Services {
       ...createLogsService({ store, logs: live.logs }),
       ...createProvidersService({ store, clock, log, credentials: deps.credentials, records }),
       ...createSupervisorService({ supervisors: live.supervisors, relays: live.relays, store, clock }),
-      ...createSshSessionService({ store, tunnels: live.tunnels, clock, ssh: deps.ssh, listener: deps.listener }),
+      ...createSshSessionService({
+        store,
+        tunnels: live.tunnels,
+        clock,
+        ssh: deps.ssh,
+        graceSecs: deps.sshGraceSecs,
+        listener: deps.listener,
+      }),
       ...createExecService({ relays: live.relays, store, clock }),
       ...createPolicyService({ store, sandboxes: live.state, commit, clock, log, notify: live.bus.notify, auditLine }),
       ...createDraftService({ store, commit, clock, log, notify: live.bus.notify, auditLine }),

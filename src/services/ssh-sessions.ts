@@ -1,3 +1,4 @@
+import { streamEndMs } from '../auth/sandbox-binding.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import type { SshConfig } from '../config/config.ts'
@@ -15,6 +16,8 @@ export interface SshSessionServiceDeps {
   readonly tunnels: Tunnels
   readonly clock: Clock
   readonly ssh: SshConfig
+  /** Seconds by which a session outlives the token it was asked for with; null = it has a life of its own. */
+  readonly graceSecs?: number | null
   /** Where the gateway itself listens: stands in for what is not configured. */
   readonly listener: () => { readonly address: string; readonly port: number; readonly tls: boolean }
 }
@@ -26,7 +29,7 @@ export function createSshSessionService(
   deps: SshSessionServiceDeps,
 ): Pick<Handlers, 'CreateSshSession' | 'RevokeSshSession'> {
   return {
-    async CreateSshSession({ sandbox_id }) {
+    async CreateSshSession({ sandbox_id }, context) {
       if (sandbox_id === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.sandboxIdRequired)
       const session = await fromStore(
         deps.store.transaction(async tx => {
@@ -38,6 +41,7 @@ export function createSshSessionService(
             sandboxId: sandbox_id,
             ttlSecs: deps.ssh.sessionTtlSecs,
             nowMs: deps.clock.nowMs(),
+            notAfterMs: streamEndMs(context.principal, deps.graceSecs ?? null),
             tokenAtRest: deps.ssh.tokenAtRest,
           })
         }),

@@ -29,7 +29,7 @@ export const oidcConfig = (issuer: string, changes: Partial<OidcConfig> = {}): O
   leewaySecs: 60,
   allowHttp: false,
   caFile: null,
-  streamGraceSecs: null,
+  streams: { watchGraceSecs: null, workGraceSecs: null },
   ...changes,
 })
 

@@ -330,9 +330,12 @@ describe('a configuration', () => {
     expect(config({ 'oidc-roles-claim': 'a..b', 'oidc-admin-role': '' }).oidc).toBeNull()
   })
 
-  test('knows how long a watch outlives its token', () => {
-    const grace = (text: string) => config({ ...OIDC, 'oidc-stream-lifetime': text }).oidc?.streamGraceSecs
-    expect([grace('token'), grace('token+600'), grace('unbounded')]).toEqual([0, 600, null])
+  test('A-14 watches outlive their token by ten minutes and work is not cut, unless a flag says otherwise', () => {
+    const grace = (flags: Record<string, string>) => Object.values(config({ ...OIDC, ...flags }).oidc?.streams ?? {})
+    expect(grace({})).toEqual([600, null])
+    expect(grace({ 'oidc-stream-lifetime': 'token' })).toEqual([0, 0])
+    expect(grace({ 'oidc-stream-lifetime': 'token+60' })).toEqual([60, 60])
+    expect(grace({ 'oidc-stream-lifetime': 'unbounded' })).toEqual([null, null])
   })
 
   test('both roles empty on the command line is authentication without roles; empty variables are not', () => {
