@@ -13,13 +13,20 @@ setDefaultTimeout(60_000)
 
 const KILLS = Number(process.env['CRASH_KILLS'] ?? 20)
 const WORKERS = 8
-const ABSENT = ['--compute-driver-socket', '/run/openshell-none/c.sock']
 
 let dir: string
-beforeEach(() => {
+let driver: DriverProcess
+/** Flags of a gateway with its driver. */
+let args: string[]
+beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'crash-'))
+  driver = await startDriver('compute-driver.ts', join(dir, 'compute.sock'))
+  args = ['--compute-driver-socket', join(dir, 'compute.sock')]
 })
-afterEach(() => rmSync(dir, { recursive: true, force: true }))
+afterEach(async () => {
+  await driver.kill()
+  rmSync(dir, { recursive: true, force: true })
+})
 
 const provider = (name: string) => ({
   provider: { metadata: { name }, type: 'generic', credentials: { KEY: `value of ${name} ${'x'.repeat(300)}` } },
@@ -55,7 +62,7 @@ test(`row 8, S-01: of ${KILLS} kills in a storm of writes no acknowledged write 
   }
 
   for (let kill = 0; kill < KILLS; kill++) {
-    const gateway = await startGateway({ args: [...ABSENT, '--log-level', 'warn,openshell_gateway=info'], dir })
+    const gateway = await startGateway({ args, dir })
     const before = created.size
     const storms = Array.from({ length: WORKERS }, () => storm(gateway))
     await until('writes', () => created.size >= before + 5 + ((kill * 37) % 90))
@@ -67,7 +74,7 @@ test(`row 8, S-01: of ${KILLS} kills in a storm of writes no acknowledged write 
     database.close()
   }
 
-  const gateway = await startGateway({ args: ABSENT, dir })
+  const gateway = await startGateway({ args, dir })
   const found = await names(gateway)
   expect([...created].filter(name => !deleting.has(name) && !found.has(name))).toEqual([])
   expect([...deleting].filter(([name, told]) => told && found.has(name))).toEqual([])
@@ -77,15 +84,8 @@ test(`row 8, S-01: of ${KILLS} kills in a storm of writes no acknowledged write 
   expect(created.size).toBeGreaterThan(KILLS * 5)
 })
 
-describe('C-04', () => {
-  let driver: DriverProcess
-  beforeEach(async () => {
-    driver = await startDriver('compute-driver.ts', join(dir, 'compute.sock'))
-  })
-  afterEach(() => driver.kill())
-
+describe('C-01, C-04', () => {
   test('killed and restarted: every sandbox keeps its phase, and the driver is asked to delete nothing', async () => {
-    const args = ['--compute-driver-socket', join(dir, 'compute.sock')]
     const phases = async (gateway: GatewayProcess): Promise<Record<string, string>> => {
       const { response } = await gateway.call('ListSandboxes', { limit: 1000 })
       const { sandboxes = [] } = response as { sandboxes?: { metadata: { name: string }; phase: string }[] }
@@ -124,7 +124,6 @@ describe('C-04', () => {
   })
 
   test('C-01: SIGTERM under load ends with 0: what had begun is answered, streams are told, nothing acknowledged is lost', async () => {
-    const args = ['--compute-driver-socket', join(dir, 'compute.sock')]
     const gateway = await startGateway({ args, dir })
     await gateway.logged(line => line.message === 'driver connected')
     const { response } = await gateway.call('CreateSandbox', { name: 'watched', spec: {} })
@@ -188,7 +187,7 @@ describe('C-04', () => {
     expect(after.length).toBe(WORKERS)
     for (const { answer } of after) expect(answer.code).toBe('UNAVAILABLE')
 
-    const again = await startGateway({ args: ABSENT, dir })
+    const again = await startGateway({ args, dir })
     const found = await names(again)
     expect(calls.filter(call => call.answer.code === 'OK' && !found.has(call.name))).toEqual([])
     expect(await again.stop()).toBe(0)
