@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome } from '../kit/client-home.ts'
-import { EXECUTABLE, type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+import { type GatewayProcess, startGateway } from '../kit/gateway.ts'
+import { beginLogin } from '../kit/terminal-login.ts'
 
 setDefaultTimeout(60_000)
 
@@ -51,27 +52,7 @@ describe.skipIf(!program)('a person with a browser', () => {
     home[Symbol.dispose]()
   })
 
-  function begin(...args: string[]) {
-    const child = Bun.spawn([EXECUTABLE, ...args], {
-      env: { PATH: process.env['PATH']!, ...home.env, BROWSER: '/bin/true' },
-      stdin: 'ignore',
-      stdout: 'ignore',
-      stderr: 'pipe',
-    })
-    let said = ''
-    const reading = (async () => {
-      for await (const chunk of child.stderr) said += new TextDecoder().decode(chunk)
-    })()
-    return {
-      address: () => until('the address', () => /^ {2}(http\S+)$/m.exec(said)?.[1]),
-      async ended() {
-        const code = await child.exited
-        await reading
-        return { code, said }
-      },
-    }
-  }
-
+  const begin = (...args: string[]) => beginLogin(home.env, args)
   const add = (name: string) =>
     begin(
       ...['gateway', 'add', `http://${gateway.address}`, '--name', name],

@@ -9,8 +9,9 @@ import { join } from 'node:path'
 import { makeCertificates } from '../../src/client/certificates.ts'
 import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome, scripted } from '../kit/client-home.ts'
-import { EXECUTABLE, type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+import { EXECUTABLE, type GatewayProcess, startGateway } from '../kit/gateway.ts'
 import { runToEnd } from '../kit/run-to-end.ts'
+import { beginLogin } from '../kit/terminal-login.ts'
 
 setDefaultTimeout(30_000)
 
@@ -149,22 +150,12 @@ describe('a gateway behind an edge that signs people in', () => {
   }
 
   test('the page hands over the token, other origins get nothing, and calls go through the tunnel', async () => {
-    const child = Bun.spawn([EXECUTABLE, 'gateway', 'add', url(), '--name', 'edge'], {
-      env: { PATH: process.env['PATH']!, ...home.env, BROWSER: '/bin/true' },
-      stdin: 'ignore',
-      stdout: 'ignore',
-      stderr: 'pipe',
-    })
-    let said = ''
-    const reading = (async () => {
-      for await (const chunk of child.stderr) said += new TextDecoder().decode(chunk)
-    })()
-    const page = await until('the page', () => /^ {2}(https\S+)$/m.exec(said)?.[1])
+    const login = beginLogin(home.env, ['gateway', 'add', url(), '--name', 'edge'])
+    const page = await login.address()
     expect((await pressConnect(page, 'https://evil.example')).status).toBe(403)
     expect((await pressConnect(page.replace(/code=[^&]+/, 'code=AAA-AAAA'))).status).toBe(403)
     expect(await (await pressConnect(page)).json()).toEqual({ ok: true })
-    expect(await child.exited).toBe(0)
-    await reading
+    expect(await login.ended()).toMatchObject({ code: 0 })
     expect(home.read('gateways', 'edge', 'edge_token')).toBe(JWT)
     expect(JSON.parse(home.read('gateways', 'edge', 'metadata.json'))).toMatchObject({ auth_mode: 'cloudflare_jwt' })
     const trust = { SSL_CERT_FILE: pem('ca.crt') }

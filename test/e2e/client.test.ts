@@ -8,8 +8,9 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome, scripted } from '../kit/client-home.ts'
-import { EXECUTABLE, type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+import { type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
 import { signIn } from '../kit/scripted-browser.ts'
+import { beginLogin as begin } from '../kit/terminal-login.ts'
 import { startTokenIssuer, type TokenIssuer } from '../kit/token-issuer.ts'
 
 setDefaultTimeout(30_000)
@@ -50,29 +51,7 @@ const listeners = () => {
   return new Set([...text.matchAll(/:\s\S+:(\w{4}) \S+ 0A /g)].map(match => Number.parseInt(match[1]!, 16)))
 }
 
-/** Starts a sign-in and hands over its address and its end. */
-function beginLogin(args: readonly string[], more: Record<string, string> = {}) {
-  const child = Bun.spawn([EXECUTABLE, ...args], {
-    env: { PATH: process.env['PATH']!, ...home.env, BROWSER: '/bin/true', ...more },
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  })
-  let said = ''
-  const reading = (async () => {
-    for await (const chunk of child.stderr) said += new TextDecoder().decode(chunk)
-  })()
-  return {
-    child,
-    said: () => said,
-    address: () => until('the address', () => /^ {2}(http\S+)$/m.exec(said)?.[1]),
-    async ended() {
-      const code = await child.exited
-      await reading
-      return { code, said }
-    },
-  }
-}
+const beginLogin = (args: readonly string[], more: Record<string, string> = {}) => begin(home.env, args, more)
 
 describe('signing in by browser', () => {
   test('add signs in, registers, and every command works from then on', async () => {
