@@ -9,6 +9,7 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { consola } from 'consola'
 import { type Architecture, readBase } from './deploy/build/base-files.ts'
 import { compile, type Platform, prove, TARGETS } from './deploy/build/executable.ts'
 import { writeImage } from './deploy/build/oci.ts'
@@ -22,7 +23,7 @@ const EXECUTABLE = join(DIST, 'openshell-gateway')
 const IMAGES: Readonly<Record<Architecture, Platform>> = { amd64: 'linux-x64', arm64: 'linux-arm64' }
 
 function refuse(message: string): never {
-  console.error(message)
+  consola.error(message)
   process.exit(2)
 }
 
@@ -54,7 +55,7 @@ function buildFor(platform: Platform, { version }: Source): string {
 
 async function buildHere({ version }: Source): Promise<void> {
   compile(EXECUTABLE, version)
-  console.log(`${EXECUTABLE} (${version}), first Health after ${(await prove(EXECUTABLE, version)).toFixed(0)} ms`)
+  consola.success(`${EXECUTABLE} (${version}), first Health after ${(await prove(EXECUTABLE, version)).toFixed(0)} ms`)
 }
 
 /** One archive for each processor; resolves to their paths. */
@@ -74,9 +75,9 @@ if (import.meta.main) {
   const { target } = wanted
   mkdirSync(DIST, { recursive: true })
   if (target !== undefined && !isPlatform(target)) refuse(`--target must be one of ${Object.keys(TARGETS).join(', ')}`)
-  if (target) console.log(`${buildFor(target, source)} (${source.version})`)
-  else if (wanted.oci) for (const image of buildImages(source)) console.log(image)
+  if (target) consola.success(`${buildFor(target, source)} (${source.version})`)
+  else if (wanted.oci) for (const image of buildImages(source)) consola.success(image)
   else if (wanted.release)
-    for (const file of await writeRelease(source, join(DIST, 'release'), wanted.url ?? null)) console.log(file)
+    for (const file of await writeRelease(source, join(DIST, 'release'), wanted.url ?? null)) consola.success(file)
   else await buildHere(source)
 }
