@@ -55,7 +55,8 @@ function buildFor(platform: Platform, { version }: Source): string {
 
 async function buildHere({ version }: Source): Promise<void> {
   compile(EXECUTABLE, version)
-  consola.success(`${EXECUTABLE} (${version}), first Health after ${(await prove(EXECUTABLE, version)).toFixed(0)} ms`)
+  await prove(EXECUTABLE, version)
+  consola.success(`${EXECUTABLE} (${version}) answers --version and Health`)
 }
 
 /** One archive for each processor; resolves to their paths. */
