@@ -1,25 +1,15 @@
 import http2 from 'node:http2'
 import type { Duplex } from 'node:stream'
-import {
-  Server as GrpcServer,
-  Metadata,
-  type ServerDuplexStream,
-  type ServerInterceptor,
-  type ServerReadableStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type sendUnaryData,
-} from '@grpc/grpc-js'
-import { METHODS, type MethodRow, rowFor } from '../auth/methods.ts'
-import { errorText, GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { Server as GrpcServer, type ServerInterceptor, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js'
+import { type MethodRow, rowFor } from '../auth/methods.ts'
+import { GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
-import { codec, type MessageName, type RpcMethod, WireError } from '../wire/codec.ts'
-import { type CallOpening, contexts, GatewayCall } from './call.ts'
-import type { CallContext, Peer } from './context.ts'
-import type { Handlers, Outbound } from './handlers.ts'
+import type { RpcMethod } from '../wire/codec.ts'
+import { type BindOptions, identity, register } from './bind.ts'
+import { type CallOpening, GatewayCall } from './call.ts'
+import type { Peer } from './context.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
 import { type RelayServing, type RelayWireHandler, serveRelay } from './relay-call.ts'
-import { type CallStatus, statusOf } from './status.ts'
 
 /** A request over HTTP/2 that is not gRPC, and its answer. */
 export interface PlainRequest {
@@ -35,15 +25,12 @@ export interface PlainResponse {
   readonly body: string
 }
 
-export interface RpcServerOptions {
+export interface RpcServerOptions extends BindOptions {
   readonly methods: readonly RpcMethod[]
-  readonly handlers: Handlers
   /** RelayStream: bytes in and bytes out, past the gRPC library. */
   readonly relay: RelayWireHandler
   readonly pipeline: Pipeline
   readonly answerPlain: (request: PlainRequest) => PlainResponse
-  /** A bug was caught; the counter that must stay 0 (reliability O-07). */
-  readonly onBug: (error: unknown, call: CallContext) => void
   readonly maxStreams: number
 }
 
@@ -80,7 +67,6 @@ function widen(wire: WireCall, row: MethodRow): WireCall {
 
 type StreamListener = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void
 
-const identity = (bytes: Buffer): Buffer => bytes
 const GRPC_CONTENT = 'application/grpc'
 
 export function createRpcServer(options: RpcServerOptions): RpcServer {
@@ -269,141 +255,5 @@ function answerPlain(
   else {
     stream.respond(head)
     stream.end(answer.body)
-  }
-}
-
-type AnyHandler = (...args: unknown[]) => Promise<never>
-
-function register(grpc: GrpcServer, method: RpcMethod, options: RpcServerOptions): void {
-  const handler = options.handlers[method.name as keyof Handlers] as AnyHandler | undefined
-  const bind = { handler: handler ?? unimplemented, method, options }
-  const kind = METHODS.get(method.path)!.kind
-  const make = {
-    unary: unaryHandler,
-    serverStream: serverStreamHandler,
-    clientStream: clientStreamHandler,
-    bidi: bidiHandler,
-  }
-  grpc.register(method.path, make[kind](bind) as never, identity, identity, kind)
-}
-
-const unimplemented: AnyHandler = async () => {
-  throw new GatewayError('UNIMPLEMENTED', '')
-}
-
-interface Binding {
-  readonly handler: AnyHandler
-  readonly method: RpcMethod
-  readonly options: RpcServerOptions
-}
-
-const encode = (name: MessageName, reply: unknown): Buffer =>
-  reply instanceof Uint8Array
-    ? Buffer.isBuffer(reply)
-      ? reply
-      : Buffer.from(reply.buffer, reply.byteOffset, reply.byteLength)
-    : codec(name).encode(reply as never)
-
-/** Bytes that are not the message are the caller's fault, and INTERNAL all the same (spec/gateway.md §8.3). */
-function decode(name: MessageName, bytes: Buffer): unknown {
-  try {
-    return codec(name).decode(bytes)
-  } catch (error) {
-    if (error instanceof WireError)
-      throw new GatewayError('INTERNAL', `failed to decode Protobuf message: ${error.message}`)
-    throw error
-  }
-}
-
-/** The status of what a handler threw; a bug is counted and logged with its stack. */
-function failure(error: unknown, call: CallContext, options: RpcServerOptions): CallStatus {
-  if (!(error instanceof GatewayError)) options.onBug(error, call)
-  else if (error.cause !== undefined)
-    call.log.warn('call failed', { method: call.row.name, kind: error.kind, cause: errorText(error.cause) })
-  return statusOf(error, call.id)
-}
-
-function unaryHandler({ handler, method, options }: Binding) {
-  return (wire: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
-    const call = contexts.get(wire.metadata)!
-    const run = async () => encode(method.response, await handler(decode(method.request, wire.request), call))
-    run().then(
-      reply => respond(null, reply),
-      error => respond(failure(error, call, options)),
-    )
-  }
-}
-
-/** A gRPC stream's sending side. One write is under way at a time for each caller that awaits. */
-function outbound(
-  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
-  call: GatewayCall,
-  name: MessageName,
-): Outbound<never> {
-  return {
-    open() {
-      if (!call.ended && !stream.destroyed) stream.sendMetadata(new Metadata())
-    },
-    write(message) {
-      if (call.ended || stream.destroyed) return Promise.reject(new GatewayError('CANCELLED', 'call ended'))
-      return new Promise((resolve, reject) => {
-        stream.write(encode(name, message), (error: Error | null | undefined) =>
-          error ? reject(new GatewayError('CANCELLED', 'call ended', { cause: error })) : resolve(),
-        )
-      })
-    },
-  }
-}
-
-/** Runs a streaming handler and ends its stream with what came of it. */
-function conclude(
-  run: () => Promise<unknown>,
-  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
-  call: GatewayCall,
-  options: RpcServerOptions,
-): void {
-  stream.on('error', () => {})
-  run().then(
-    () => call.ended || stream.end(),
-    error => {
-      if (!call.ended) call.end(failure(error, call, options))
-    },
-  )
-}
-
-function serverStreamHandler({ handler, method, options }: Binding) {
-  return (stream: ServerWritableStream<Buffer, Buffer>): void => {
-    const call = contexts.get(stream.metadata)!
-    conclude(
-      async () => handler(decode(method.request, stream.request), outbound(stream, call, method.response), call),
-      stream,
-      call,
-      options,
-    )
-  }
-}
-
-async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: MessageName): AsyncGenerator<unknown> {
-  // Not destroyed at its end: the half-close of the client leaves the sending side as it is.
-  for await (const bytes of stream.iterator({ destroyOnReturn: false })) yield decode(name, bytes as Buffer)
-}
-
-function clientStreamHandler({ handler, method, options }: Binding) {
-  return (stream: ServerReadableStream<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
-    const call = contexts.get(stream.metadata)!
-    stream.on('error', () => {})
-    const run = async () => encode(method.response, await handler(decoded(stream, method.request), call))
-    run().then(
-      reply => respond(null, reply),
-      error => respond(failure(error, call, options)),
-    )
-  }
-}
-
-function bidiHandler({ handler, method, options }: Binding) {
-  return (stream: ServerDuplexStream<Buffer, Buffer>): void => {
-    const call = contexts.get(stream.metadata)!
-    const requests = decoded(stream as unknown as ServerReadableStream<Buffer, Buffer>, method.request)
-    conclude(async () => handler(requests, outbound(stream, call, method.response), call), stream, call, options)
   }
 }
