@@ -40,13 +40,32 @@ interface Asked {
   readonly timeoutMs: number
 }
 
-/** Calls once, printing every answer; whether anything was printed decides if another try is fair. */
-async function callPrinting(asked: Asked, headers: Readonly<Record<string, string>>, io: CommandIo): Promise<number> {
+/** Counts what has been printed: after the first answer another try would print it twice. */
+interface Printer {
+  printed: number
+  print(answer: Record<string, unknown>): Promise<void>
+}
+
+function createPrinter(indent: number | undefined, io: CommandIo): Printer {
+  return {
+    printed: 0,
+    async print(answer) {
+      this.printed++
+      await io.out(`${JSON.stringify(answer, null, indent)}\n`)
+    },
+  }
+}
+
+/** Calls once, printing every answer until the call is over or nobody reads any more. */
+async function callPrinting(
+  asked: Asked,
+  headers: Readonly<Record<string, string>>,
+  printer: Printer,
+): Promise<number> {
   const session = await openSession(asked.target.endpoint)
-  const indent = io.isTerminal && !asked.method.responseStream ? 2 : undefined
   try {
     for await (const answer of callMethod(session, asked.method, asked.request, headers, asked.timeoutMs)) {
-      await io.out(`${JSON.stringify(answer, null, indent)}\n`)
+      await printer.print(answer)
       if (process.stdout.destroyed || process.stdout.errored) break
     }
     return 0
@@ -57,14 +76,15 @@ async function callPrinting(asked: Asked, headers: Readonly<Record<string, strin
 
 /** Calls, and once more with a fresh token when the gateway no longer knows the one it was shown. */
 async function callTwice(asked: Asked, io: CommandIo): Promise<number> {
+  const printer = createPrinter(io.isTerminal && !asked.method.responseStream ? 2 : undefined, io)
   try {
     const isOpen = rowFor(asked.method.path).class === 'unauthenticated'
-    return await callPrinting(asked, isOpen ? {} : await asked.target.credential.headers(), io)
+    return await callPrinting(asked, isOpen ? {} : await asked.target.credential.headers(), printer)
   } catch (error) {
-    if (!(error instanceof CallFailed) || error.code !== GRPC_CODES.UNAUTHENTICATED) throw error
-    const headers = await asked.target.credential.renewed()
+    const isRefused = error instanceof CallFailed && error.code === GRPC_CODES.UNAUTHENTICATED
+    const headers = isRefused && printer.printed === 0 ? await asked.target.credential.renewed() : null
     if (headers === null) throw error
-    return callPrinting(asked, headers, io)
+    return callPrinting(asked, headers, printer)
   }
 }
 

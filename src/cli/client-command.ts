@@ -10,6 +10,11 @@ const LINE_CHARS = 4096
 /** `UNAUTHENTICATED` for 16. */
 export const codeName = (code: number): string => CODE_NAMES.get(code) ?? 'UNKNOWN'
 
+const exitOf = (code: number): number => {
+  if (code === GRPC_CODES.UNAUTHENTICATED) return CLIENT_EXITS['sign-in'].code
+  return code === GRPC_CODES.UNAVAILABLE ? CLIENT_EXITS.unreachable.code : CLIENT_EXITS.failed.code
+}
+
 /** Text from outside for one line of a terminal, however long it may be. */
 export const oneLine = (text: string): string =>
   text
@@ -28,7 +33,7 @@ export async function runClient(io: CommandIo, body: () => Promise<number>): Pro
   } catch (error) {
     if (error instanceof CallFailed) {
       await io.err(`error: ${codeName(error.code)}: ${oneLine(error.message)}\n`)
-      return error.code === GRPC_CODES.UNAUTHENTICATED ? CLIENT_EXITS['sign-in'].code : CLIENT_EXITS.failed.code
+      return exitOf(error.code)
     }
     if (!(error instanceof ClientFailure)) throw error
     await io.err(`error: ${oneLine(error.message)}\n`)

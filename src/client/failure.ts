@@ -7,7 +7,7 @@ export const CLIENT_EXITS = {
   usage: { code: 2, meaning: 'The command line, or the JSON given to it, cannot work' },
   'sign-in': { code: 3, meaning: 'No usable token: run `openshell-gateway gateway login`' },
   issuer: { code: 4, meaning: 'The issuer cannot be reached or does not answer as an issuer does; try again later' },
-  unreachable: { code: 5, meaning: 'The gateway cannot be reached' },
+  unreachable: { code: 5, meaning: 'The gateway cannot be reached, or is not available now; try again later' },
   unfinished: { code: 6, meaning: 'The sign-in was refused, given up or ran out of time' },
 } as const
 

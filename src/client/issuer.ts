@@ -114,6 +114,9 @@ export class GrantRefused extends Error {
   }
 }
 
+/** Errors that say nothing about the grant: a later try may well succeed. */
+const PASSING = new Set(['server_error', 'temporarily_unavailable'])
+
 /**
  * Runs a request to the issuer: an OAuth error becomes `GrantRefused`, an answer that is none a `ClientFailure` of
  * kind `issuer` saying what was being done.
@@ -123,6 +126,10 @@ export async function askIssuer<T>(issuer: Issuer, doing: string, work: () => Pr
     return await work()
   } catch (error) {
     if (error instanceof ClientFailure || error instanceof GrantRefused) throw error
+    if (error instanceof oauth.ResponseBodyError && PASSING.has(error.error))
+      throw new ClientFailure('issuer', `${doing} failed: the issuer ${issuer.url} says ${error.error}`, {
+        cause: error,
+      })
     if (error instanceof oauth.ResponseBodyError)
       throw new GrantRefused(error.error, error.error_description, { cause: error })
     if (error instanceof oauth.WWWAuthenticateChallengeError)

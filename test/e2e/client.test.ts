@@ -200,6 +200,20 @@ describe('signing in by browser', () => {
   })
 })
 
+const fakeTime = [...new Bun.Glob('/usr/lib/*/faketime/libfaketime.so.1').scanSync('/')][0]
+if (!fakeTime) console.log('skipped: a clock that is off needs libfaketime')
+
+test.skipIf(!fakeTime).each([
+  ['+10m', 'ahead of'],
+  ['-10m', 'behind'],
+])('with a clock that is off by %s the sign-in works, and says so', async (offset, side) => {
+  const clock = { LD_PRELOAD: fakeTime, FAKETIME: offset }
+  const added = await home.run(addArgs(), { ...scripted('admin@test:admin'), ...clock })
+  expect(added).toMatchObject({ code: 0 })
+  expect(added.stderr).toContain(`the clock of this machine is 10 minutes ${side} that of the issuer`)
+  expect(await home.run(['call', 'ListSandboxes'], clock)).toMatchObject({ code: 0, stderr: '' })
+})
+
 test('OPENSHELL_NO_BROWSER=1 signs in with a code on another device', async () => {
   const login = beginLogin(addArgs(), { OPENSHELL_NO_BROWSER: '1' })
   const address = await login.address()
@@ -303,6 +317,8 @@ describe('renewing', () => {
     const ended = await home.run(['token'])
     expect(ended).toMatchObject({ code: 4, stdout: '' })
     expect(ended.stderr).toContain('has expired and no issuer there')
+    counting.answer = path =>
+      path === '/token' ? Response.json({ error: 'temporarily_unavailable' }, { status: 503 }) : null
     store({ expires_at: now() + 20, refresh_token: 'refresh-0' })
     const living = await home.run(['token'])
     expect(living).toMatchObject({ code: 0, stdout: 'old\n' })

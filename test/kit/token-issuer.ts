@@ -9,8 +9,8 @@ export interface TokenIssuer {
   refreshToken: string
   /** Seconds that new access tokens live. */
   lifeSecs: number
-  /** Replaces every answer. */
-  answer: (() => Response | Promise<Response>) | null
+  /** Replaces answers by path; null = the honest one. */
+  answer: ((path: string) => Response | null) | null
   stop(): void
 }
 
@@ -20,8 +20,9 @@ export function startTokenIssuer(): TokenIssuer {
     port: 0,
     hostname: '127.0.0.1',
     async fetch(request) {
-      if (issuer.answer) return issuer.answer()
       const { pathname } = new URL(request.url)
+      const instead = issuer.answer?.(pathname)
+      if (instead) return instead
       if (pathname === '/.well-known/openid-configuration')
         return Response.json({ issuer: issuer.url, token_endpoint: `${issuer.url}/token` })
       if (pathname !== '/token') return new Response(null, { status: 404 })
