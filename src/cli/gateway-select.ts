@@ -27,9 +27,10 @@ export const command = defineGatewayCommand({
       const entries = await listEntries(registry, io)
       await io.out(entries.length === 0 ? 'No gateways found.\n' : entryTable(entries, registry.active()))
       if (entries.length === 0) return 0
-      const answer = process.stdout.isTTY ? await askLine('Name of the gateway to use (empty = keep): ') : null
+      const canAsk = process.stdin.isTTY && process.stdout.isTTY
+      const answer = canAsk ? await askLine('Name of the gateway to use (empty = keep): ') : null
       if (answer?.trim()) return choose(answer.trim(), registry, io)
-      await io.err(answer === null ? 'Select one with: gateway select NAME\n' : 'Gateway selection cancelled\n')
+      await io.err(canAsk ? 'Gateway selection cancelled\n' : 'Select one with: gateway select NAME\n')
       return 0
     }),
 })

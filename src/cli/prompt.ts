@@ -1,14 +1,16 @@
 import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
 
-/** Asks on the terminal; the answer is not shown. Null when there is no terminal to ask on. */
+/** Asks on the terminal; the answer is not shown. Null when there is no terminal to ask on, or the person left. */
 export async function askHidden(question: string): Promise<string | null> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return null
-  process.stderr.write(question)
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
   const reader = createInterface({ input: process.stdin, output: silent, terminal: true })
+  const left = new Promise<null>(resolve => reader.once('close', () => resolve(null)))
+  // Only now does the terminal show nothing of what is typed.
+  process.stderr.write(question)
   try {
-    return await reader.question('')
+    return await Promise.race([reader.question(''), left])
   } finally {
     reader.close()
     process.stderr.write('\n')
