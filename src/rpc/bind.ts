@@ -138,7 +138,15 @@ function serverStreamHandler({ handler, method, options }: Binding) {
 
 async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: MessageName): AsyncGenerator<unknown> {
   // Not destroyed at its end: the half-close of the client leaves the sending side as it is.
-  for await (const bytes of stream.iterator({ destroyOnReturn: false })) yield decode(name, bytes as Buffer)
+  const pieces = stream.iterator({ destroyOnReturn: false })
+  for (;;) {
+    // What the stream itself fails with is the client's going.
+    const next = await pieces.next().catch(error => {
+      throw new GatewayError('CANCELLED', 'call ended', { cause: error })
+    })
+    if (next.done) return
+    yield decode(name, next.value as Buffer)
+  }
 }
 
 function clientStreamHandler({ handler, method, options }: Binding) {
