@@ -121,7 +121,10 @@ async function measure(executable: string): Promise<Figures> {
   }
 }
 
-const executables = [process.env['GATEWAY_BIN'] ?? join(import.meta.dir, '../dist/openshell-gateway'), ...process.argv.slice(2)]
+const executables = [
+  process.env['GATEWAY_BIN'] ?? join(import.meta.dir, '../dist/openshell-gateway'),
+  ...process.argv.slice(2),
+]
 const columns: Figures[] = []
 for (const executable of executables) columns.push(await measure(executable))
 console.log(

@@ -111,7 +111,11 @@ async function configuration(): Promise<Configuration> {
         response_types: [],
       },
     ],
-    jwks: { keys: [{ ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: `dev-${crypto.randomUUID().slice(0, 8)}` }] },
+    jwks: {
+      keys: [
+        { ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: `dev-${crypto.randomUUID().slice(0, 8)}` },
+      ],
+    },
     scopes: ['openid', 'offline_access', 'profile', 'email', ...REALM.scopes],
     claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email'] },
     findAccount: (_context, name) =>

@@ -48,13 +48,13 @@ const mint = (options?: TokenOptions) => issuer.token(options)
 const withClaims = (claims: Record<string, unknown>) => mint({ claims })
 const now = () => Math.floor(Date.now() / 1000)
 const claimsText = (extra = '') =>
-  JSON.stringify({
+  `${JSON.stringify({
     iss: issuer.url,
     aud: 'openshell-cli',
     sub: 'u',
     exp: now() + 600,
     realm_access: { roles: ['openshell-user'] },
-  }).slice(0, -1) + `${extra}}`
+  }).slice(0, -1)}${extra}}`
 const raw = (payload: string | Uint8Array, header = '{"alg":"RS256","kid":"k1"}') => signRaw(key, header, payload)
 const ask = (token: string, rpc: 'ListSandboxes' | 'CreateProvider' = 'ListSandboxes') =>
   gateway.outcome(rpc, { token })
