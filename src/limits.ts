@@ -377,6 +377,8 @@ export const LIMITS = {
   policyWriteAttempts: 5,
   /** Revisions kept for one sandbox beside loaded ones (spec/storage.md W9). */
   policyRevisionsKept: 200,
+  /** Revisions that one write stores: approving very many chunks at once keeps the last steps of it. */
+  policyRevisionsOfWrite: 20,
   /** Revisions that one write removes at most: a file of the reference may hold thousands. */
   policyRevisionsPruned: 50,
   /** Rows of ListSandboxPolicies when the caller names no limit (spec/policy.md §4.4). */
@@ -397,6 +399,10 @@ export const LIMITS = {
   draftRuleItems: 64,
   /** Most that one submission adds to a hit count (spec/policy.md §8.1). */
   draftHitsPerCall: 100,
+  /** Chunks approved in one transaction of ApproveAllDraftChunks. */
+  draftsPerWrite: 100,
+  /** Work on chunks before others get their turn of the event loop. */
+  draftTurnMs: 5,
   /** Proposals read and encoded, approved or removed between two turns of the event loop. */
   draftRowsPerTurn: 512,
 

@@ -4,6 +4,7 @@ import type { NetworkEndpoint, NetworkPolicyRule, SandboxPolicy } from '../wire/
 import { encodeRule } from './policy-bytes.ts'
 import { overlaps } from './policy-endpoint.ts'
 import { mergeTarget } from './policy-merge.ts'
+import { sortedRules } from './policy-rules.ts'
 
 /**
  * What approving a chunk did to a policy, so that taking the approval back removes exactly that: not a binary that
@@ -51,12 +52,12 @@ export function recordApproval(
   before: SandboxPolicy,
   after: SandboxPolicy,
 ): Approval {
-  const old = readMap(before.network_policies)
+  const old = new Map(sortedRules(before))
   const key = mergeTarget(old, name, rule) ?? name
   return {
     key,
     before: bytesOf(old.get(key))?.toString('base64') ?? null,
-    after: bytesOf(readMap(after.network_policies).get(key))!.toString('base64'),
+    after: bytesOf(new Map(sortedRules(after)).get(key))!.toString('base64'),
   }
 }
 

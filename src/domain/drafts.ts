@@ -127,21 +127,22 @@ export interface Decided {
   readonly decidedAtMs: number | null
 }
 
-/** Proposals and decisions in the order of their time (spec/policy.md §8.2). */
-export function draftHistory(chunks: readonly Decided[]): HistoryEntry[] {
-  const entries = chunks.flatMap((chunk): HistoryEntry[] => {
-    const proposed = {
-      timestampMs: chunk.createdAtMs,
-      eventType: 'proposed',
-      description: `Rule '${chunk.ruleName}' proposed (confidence: ${roundEven(chunk.confidence * 100)}%)`,
-      chunkId: chunk.id,
-    }
-    if (chunk.decidedAtMs === null) return [proposed]
-    const description = `Rule '${chunk.ruleName}' ${chunk.status}`
-    return [proposed, { timestampMs: chunk.decidedAtMs, eventType: chunk.status, description, chunkId: chunk.id }]
-  })
-  return entries.sort((a, b) => a.timestampMs - b.timestampMs)
+/** That a chunk was proposed, and what was decided about it. */
+export function historyOf(chunk: Decided): HistoryEntry[] {
+  const proposed = {
+    timestampMs: chunk.createdAtMs,
+    eventType: 'proposed',
+    description: `Rule '${chunk.ruleName}' proposed (confidence: ${roundEven(chunk.confidence * 100)}%)`,
+    chunkId: chunk.id,
+  }
+  if (chunk.decidedAtMs === null) return [proposed]
+  const description = `Rule '${chunk.ruleName}' ${chunk.status}`
+  return [proposed, { timestampMs: chunk.decidedAtMs, eventType: chunk.status, description, chunkId: chunk.id }]
 }
+
+/** Entries of chunks, the newest chunk first, into the order of their time, in place (spec/policy.md §8.2). */
+export const sortHistory = (entries: HistoryEntry[]): HistoryEntry[] =>
+  entries.sort((a, b) => a.timestampMs - b.timestampMs)
 
 /** To a whole number, ties to the even one. */
 function roundEven(value: number): number {

@@ -15,15 +15,25 @@ export const effectivePorts = (endpoint: NetworkEndpoint): readonly number[] =>
   endpoint.ports.length > 0 ? endpoint.ports : endpoint.port > 0 ? [endpoint.port] : []
 
 /** ASCII letters compare without case. */
-export const sameHost = (a: string, b: string): boolean => a === b || asciiLower(a) === asciiLower(b)
+export function sameHost(a: string, b: string): boolean {
+  if (a === b) return true
+  if (a.length !== b.length) return false
+  for (let at = 0; at < a.length; at++) if (asciiLower(a.charCodeAt(at)) !== asciiLower(b.charCodeAt(at))) return false
+  return true
+}
 
-const asciiLower = (text: string): string => text.replace(/[A-Z]/g, letter => letter.toLowerCase())
+const asciiLower = (unit: number): number => (unit >= 0x41 && unit <= 0x5a ? unit + 0x20 : unit)
+
+/** Up to this many, looking through them is cheaper than a set. */
+const FEW_PORTS = 8
 
 /** Same host and a port in common. */
 export function overlaps(a: NetworkEndpoint, b: NetworkEndpoint): boolean {
   if (!sameHost(a.host, b.host)) return false
-  const ports = new Set(effectivePorts(a))
-  return effectivePorts(b).some(port => ports.has(port))
+  const ports = effectivePorts(a)
+  if (ports.length < FEW_PORTS) return effectivePorts(b).some(port => ports.includes(port))
+  const all = new Set(ports)
+  return effectivePorts(b).some(port => all.has(port))
 }
 
 /** A plain copy: decoded messages keep absent fields on their prototype, so every field is named. */

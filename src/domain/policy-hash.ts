@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
-import { sortedEntries } from '../base/utf8-order.ts'
-import { readMap } from '../wire/maps.ts'
 import type { SandboxPolicy } from '../wire/messages.generated.ts'
 import { encodeFilesystem, encodeLandlock, encodeProcess, encodeRule } from './policy-bytes.ts'
+import { sortedRules } from './policy-rules.ts'
 
 /**
  * SHA-256 of a policy, 64 lower-case hexadecimal digits (spec/policy.md §4.2). Two different policies may share it,
@@ -16,9 +15,6 @@ export function hashPolicy(policy: SandboxPolicy): string {
   if (policy.filesystem) hash.update(encodeFilesystem(policy.filesystem))
   if (policy.landlock) hash.update(encodeLandlock(policy.landlock))
   if (policy.process) hash.update(encodeProcess(policy.process))
-  for (const [key, rule] of sortedEntries(readMap(policy.network_policies))) {
-    hash.update(Buffer.from(key, 'utf8'))
-    hash.update(encodeRule(rule))
-  }
-  return hash.digest('hex')
+  const parts = sortedRules(policy).flatMap(([key, rule]) => [Buffer.from(key, 'utf8'), encodeRule(rule)])
+  return hash.update(Buffer.concat(parts)).digest('hex')
 }

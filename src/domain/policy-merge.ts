@@ -1,6 +1,5 @@
 import { sortedEntries } from '../base/utf8-order.ts'
 import { amend } from '../wire/codec.ts'
-import { readMap, writeMap } from '../wire/maps.ts'
 import type {
   L7DenyRule,
   L7Rule,
@@ -21,6 +20,7 @@ import {
   sameHost,
   uniqueBy,
 } from './policy-endpoint.ts'
+import { sortedRules, writeRules } from './policy-rules.ts'
 
 /** One change of a policy's network rules, checked and trimmed by `parseOperations`. */
 export type MergeOperation =
@@ -56,12 +56,12 @@ const refuse = (text: string): MergeRefusal => ({ kind: 'FAILED_PRECONDITION', t
 
 /** Applies operations in order to a copy of `base`: all of them or none (spec/policy.md §6.1). Pure. */
 export function mergePolicy(base: SandboxPolicy, operations: readonly MergeOperation[]): MergeResult {
-  const rules: Rules = readMap(base.network_policies)
+  const rules: Rules = new Map(sortedRules(base))
   for (const operation of operations) {
     const refusal = apply(rules, operation)
     if (refusal) return { refusal }
   }
-  return { policy: amend(base, { network_policies: writeMap(sortedEntries(rules)) }) }
+  return { policy: amend(base, { network_policies: writeRules(rules) }) }
 }
 
 function apply(rules: Rules, operation: MergeOperation): MergeRefusal | null {

@@ -1,6 +1,6 @@
 import { LIMITS } from '../limits.ts'
-import { readMap } from '../wire/maps.ts'
 import type { FilesystemPolicy, ProcessPolicy, SandboxPolicy } from '../wire/messages.generated.ts'
+import { sortedRules } from './policy-rules.ts'
 
 /** The only user and group a sandbox runs as. */
 const IDENTITY = 'sandbox'
@@ -64,7 +64,7 @@ function shorten(path: string): string {
 
 function hostViolations(policy: SandboxPolicy): string[] {
   const violations: string[] = []
-  for (const [key, rule] of readMap(policy.network_policies))
+  for (const [key, rule] of sortedRules(policy))
     for (const { host } of rule.endpoints)
       if (isTopLevelWildcard(host))
         violations.push(

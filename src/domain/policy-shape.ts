@@ -1,5 +1,5 @@
-import { readMap } from '../wire/maps.ts'
 import type { NetworkEndpoint, SandboxPolicy } from '../wire/messages.generated.ts'
+import { sortedRules } from './policy-rules.ts'
 import { safetyViolations } from './policy-safety.ts'
 
 /** TABLE of values an endpoint's enumerated texts may have; protocols of later contracts are let through (spec/policy.md §13, W4). */
@@ -27,7 +27,7 @@ function broadPaths(policy: SandboxPolicy): string[] {
 
 function endpointViolations(policy: SandboxPolicy): string[] {
   const violations: string[] = []
-  for (const [key, rule] of readMap(policy.network_policies))
+  for (const [key, rule] of sortedRules(policy))
     for (const endpoint of rule.endpoints) {
       const found = endpointViolation(endpoint)
       if (found) violations.push(`network policy '${rule.name || key}': ${found}`)

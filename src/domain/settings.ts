@@ -196,7 +196,10 @@ function readValue(key: string, item: unknown): StoredValue {
   if (type === 'Bool' && typeof value === 'boolean') return { type, value }
   if (type === 'Int' && typeof value === 'bigint' && value <= I64_MOST && value >= -I64_MOST - 1n)
     return { type, value }
-  if (type === 'Bytes' && typeof value === 'string' && /^(?:[0-9a-fA-F]{2})*$/.test(value))
-    return { type, value: Buffer.from(value, 'hex') }
+  if (type === 'Bytes' && typeof value === 'string') {
+    // Decoding stops at what is no hexadecimal digit; a global policy is half a megabyte of them.
+    const bytes = Buffer.from(value, 'hex')
+    if (bytes.length * 2 === value.length) return { type, value: bytes }
+  }
   throw new SettingsError(`setting '${key}' has a malformed value`)
 }

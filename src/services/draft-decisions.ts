@@ -1,6 +1,7 @@
-import { errorText, GatewayError } from '../base/errors.ts'
+import { createBreather } from '../base/breather.ts'
+import { GatewayError } from '../base/errors.ts'
 import { auditLine, describeRule } from '../domain/audit-lines.ts'
-import { decodeMemory, encodeMemory, recordApproval, takeBack } from '../domain/draft-approval.ts'
+import { decodeMemory, encodeMemory, takeBack } from '../domain/draft-approval.ts'
 import { type DraftAction, type DraftState, decideDraft, securityNotes } from '../domain/drafts.ts'
 import { encodeRule } from '../domain/policy-bytes.ts'
 import { mergePolicy } from '../domain/policy-merge.ts'
@@ -12,11 +13,12 @@ import { describe } from '../observe/audit.ts'
 import type { CallContext } from '../rpc/context.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { DraftChunk, StoreTransaction } from '../store/store.ts'
-import { codec, hasUnknownFields } from '../wire/codec.ts'
+import { hasUnknownFields } from '../wire/codec.ts'
 import { readMap } from '../wire/maps.ts'
-import type { NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
+import type { NetworkPolicyRule } from '../wire/messages.generated.ts'
+import { approve, approveAll, baselineOf, decodeRule, lockOf } from './draft-approvals.ts'
 import type { DraftServiceDeps } from './drafts.ts'
-import { type Committed, commitChange, commitMerge, refuseUnderGlobal } from './policy-revisions.ts'
+import { type Committed, commitChange, editPolicy, refuseUnderGlobal } from './policy-revisions.ts'
 import { type FoundSandbox, sandboxByName } from './sandbox-lookup.ts'
 
 type DecisionRpc =
@@ -25,9 +27,6 @@ type DecisionRpc =
   | 'ApproveAllDraftChunks'
   | 'EditDraftChunk'
   | 'UndoDraftChunk'
-
-const RULE = codec('openshell.sandbox.v1.NetworkPolicyRule')
-const decodeRule = (bytes: Uint8Array): NetworkPolicyRule => RULE.decode(bytes)
 
 const invalid = (text: string): GatewayError => new GatewayError('INVALID_ARGUMENT', text)
 
@@ -58,7 +57,10 @@ export function createDraftDecisions(deps: DraftServiceDeps): Pick<Handlers, Dec
         await refuseUnderGlobal(tx, POLICY_TEXTS.approveUnderGlobal)
         const target = await findChunk(tx, name, chunk_id)
         requireState(target.chunk, 'approve')
-        return { target, committed: await approve(tx, target, clock.nowMs()) }
+        const editor = await editPolicy(tx, target.found.id, baselineOf(target.found))
+        const committed = await approve(tx, editor, target.chunk, clock.nowMs())
+        await editor.save()
+        return { target, committed }
       })
       deps.auditLine(done.target.found.id, approvedLine(done.target.chunk, done.committed))
       finish(context, 'approve', done.target)
@@ -118,11 +120,11 @@ export function createDraftDecisions(deps: DraftServiceDeps): Pick<Handlers, Dec
 
     async ApproveAllDraftChunks({ name, include_security_flagged }, context) {
       if (name === '') throw invalid(POLICY_TEXTS.nameRequired)
-      const done = await commit(lockOf(name), 'approve draft chunks', tx =>
-        approveAll(deps, tx, name, include_security_flagged, context),
-      )
-      const { found, approved, skipped, last } = done
+      const { found, approved, skipped } = await approveAll(deps, name, include_security_flagged, context)
+      const last = approved.at(-1)?.committed ?? NOTHING
+      const breathe = createBreather(clock, LIMITS.draftTurnMs)
       for (const { chunk, committed } of approved) {
+        await breathe()
         deps.auditLine(found.id, approvedLine(chunk, committed))
         context.log.info('draft chunk decided', {
           sandbox: found.id,
@@ -138,8 +140,6 @@ export function createDraftDecisions(deps: DraftServiceDeps): Pick<Handlers, Dec
     },
   }
 }
-
-const lockOf = (name: string): string => `drafts-of:${name}`
 
 function requireArguments(name: string, chunkId: string): void {
   if (name === '') throw invalid(POLICY_TEXTS.nameRequired)
@@ -168,21 +168,6 @@ function requireFit(rule: NetworkPolicyRule): void {
   if (blocked) throw invalid(blocked)
 }
 
-const baselineOf = ({ sandbox }: FoundSandbox): SandboxPolicy | null => sandbox.spec?.policy ?? null
-
-/** Merges the chunk's rule under its own name and remembers what that added. Nothing is written when it throws. */
-async function approve(tx: StoreTransaction, { found, chunk }: Target, nowMs: number): Promise<Committed> {
-  const rule = decodeRule(chunk.proposedRule)
-  const blocked = blockedViolation(rule)
-  if (blocked) throw invalid(blocked)
-  const operation = { kind: 'add_rule', ruleName: chunk.ruleName, rule } as const
-  const committed = await commitMerge(tx, found.id, baselineOf(found), [operation])
-  const approval = recordApproval(chunk.ruleName, rule, committed.before, committed.after)
-  await tx.setDraftStatus(chunk.id, 'approved', nowMs)
-  await tx.setDraftDetails(chunk.id, { approval: encodeMemory({ ...decodeMemory(chunk.approval), approval }) })
-  return committed
-}
-
 /** Removes from the policy what approving the chunk added to it (W13, W14). */
 async function revoke(tx: StoreTransaction, { found, chunk }: Target): Promise<Committed> {
   await refuseUnderGlobal(tx, POLICY_TEXTS.approveUnderGlobal)
@@ -200,8 +185,9 @@ async function revoke(tx: StoreTransaction, { found, chunk }: Target): Promise<C
       return hasBinary ? result : impossible
     })
   }
-  const approved = await tx.listDrafts(found.id, 'approved')
-  const others = approved.filter(other => other.id !== chunk.id).map(other => decodeRule(other.proposedRule))
+  const others: NetworkPolicyRule[] = []
+  for await (const page of tx.scanDrafts(found.id, 'approved'))
+    for (const other of page) if (other.id !== chunk.id) others.push(decodeRule(other.proposedRule))
   const committed = await commitChange(tx, found.id, baselineOf(found), before => {
     const policy = takeBack(before, approval, decodeRule, others)
     return policy ? { policy } : impossible
@@ -210,38 +196,8 @@ async function revoke(tx: StoreTransaction, { found, chunk }: Target): Promise<C
   return committed
 }
 
-interface AllApproved {
-  readonly found: FoundSandbox
-  readonly approved: readonly { readonly chunk: DraftChunk; readonly committed: Committed }[]
-  readonly skipped: number
-  readonly last: Committed
-}
-
-/** Every pending chunk, newest first; flagged ones only when asked for, and one that cannot be merged is left out (W23). */
-async function approveAll(
-  { clock }: DraftServiceDeps,
-  tx: StoreTransaction,
-  name: string,
-  withFlagged: boolean,
-  context: CallContext,
-): Promise<AllApproved> {
-  await refuseUnderGlobal(tx, POLICY_TEXTS.approveUnderGlobal)
-  const found = await sandboxByName(tx, name)
-  const pending = await tx.listDrafts(found.id, 'pending')
-  if (pending.length === 0) throw new GatewayError('FAILED_PRECONDITION', POLICY_TEXTS.nothingPending)
-  const approved: { chunk: DraftChunk; committed: Committed }[] = []
-  for (const chunk of pending) {
-    if (!withFlagged && chunk.securityNotes !== '') continue
-    try {
-      approved.push({ chunk, committed: await approve(tx, { found, chunk }, clock.nowMs()) })
-    } catch (error) {
-      if (!(error instanceof GatewayError)) throw error
-      context.log.warn('draft chunk skipped', { sandbox: found.id, chunk: chunk.id, reason: errorText(error) })
-    }
-  }
-  const last = approved.at(-1)?.committed ?? { version: 0, hash: '', changed: false }
-  return { found, approved, skipped: pending.length - approved.length, last }
-}
+/** What an approval of nothing answers. */
+const NOTHING: Committed = { version: 0, hash: '', changed: false }
 
 const answer = ({ version, hash }: Committed) => ({ policy_version: version, policy_hash: hash })
 

@@ -1,17 +1,18 @@
 import { requireSandbox } from '../auth/sandbox-binding.ts'
+import { createBreather } from '../base/breather.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { decodeMemory } from '../domain/draft-approval.ts'
-import { draftHistory, type Proposal, parseProposal } from '../domain/drafts.ts'
+import { type Proposal, parseProposal } from '../domain/drafts.ts'
 import { encodeRule } from '../domain/policy-bytes.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { DraftChunk, DraftStatus, Store, StoreTransaction } from '../store/store.ts'
-import { codec, WireError } from '../wire/codec.ts'
-import { spliceField } from '../wire/splice.ts'
+import { codec } from '../wire/codec.ts'
 import type { Commit } from './commit.ts'
+import { encodeChunks, encodeHistory } from './draft-answers.ts'
 import { createDraftDecisions } from './draft-decisions.ts'
 import { type FoundSandbox, sandboxByName } from './sandbox-lookup.ts'
 import { storing } from './store-errors.ts'
@@ -27,13 +28,9 @@ export interface DraftServiceDeps {
   readonly auditLine: (sandboxId: string, line: string) => void
 }
 
-const CHUNK = codec('openshell.v1.PolicyChunk')
-const RULE = codec('openshell.sandbox.v1.NetworkPolicyRule')
 const DRAFTS = codec('openshell.v1.GetDraftPolicyResponse')
 
-/** Field numbers into which encoded chunks and stored rules are spliced. */
-const DRAFTS_CHUNKS = 1
-const CHUNK_RULE = 4
+async function* noPages(): AsyncGenerator<DraftChunk[]> {}
 
 type DraftRpc =
   | 'SubmitPolicyAnalysis'
@@ -64,7 +61,7 @@ export function createDraftService(deps: DraftServiceDeps): Pick<Handlers, Draft
         else accepted.push(parsed)
       }
       const stored = await deps.commit(`drafts:${found.id}`, 'persist draft chunk', tx =>
-        storeProposals(tx, found, accepted, nowMs),
+        storeProposals(tx, found, accepted, nowMs, createBreather(deps.clock, LIMITS.draftTurnMs)),
       )
       deps.notify(found.id)
       for (let left = accepted.length - stored; left > 0; left--) reasons.push(TOO_MANY_KEPT)
@@ -79,24 +76,15 @@ export function createDraftService(deps: DraftServiceDeps): Pick<Handlers, Draft
       storing('list draft chunks', async () => {
         const { id } = await sandboxByName(store, name)
         const wanted = parseFilter(status_filter)
-        const chunks = wanted === null ? [] : await store.listDrafts(id, ...wanted)
-        const last = chunks.reduce((newest, chunk) => Math.max(newest, chunk.createdAtMs), 0)
-        const rest = DRAFTS.encode({ draft_version: await store.draftVersion(id), last_analyzed_at_ms: last })
-        return Buffer.concat([...(await encodeChunks(chunks)), rest])
+        const { parts, newestMs } = await encodeChunks(wanted === null ? noPages() : store.scanDrafts(id, ...wanted))
+        const rest = DRAFTS.encode({ draft_version: await store.draftVersion(id), last_analyzed_at_ms: newestMs })
+        return Buffer.concat([...parts, rest])
       }),
 
     GetDraftHistory: ({ name }) =>
       storing('list draft chunks', async () => {
         const { id } = await sandboxByName(store, name)
-        const entries = draftHistory(await store.listDrafts(id))
-        return {
-          entries: entries.map(entry => ({
-            timestamp_ms: entry.timestampMs,
-            event_type: entry.eventType,
-            description: entry.description,
-            chunk_id: entry.chunkId,
-          })),
-        }
+        return Buffer.concat(await encodeHistory(store.scanDrafts(id)))
       }),
 
     async ClearDraftChunks({ name }) {
@@ -125,6 +113,7 @@ async function storeProposals(
   { id: sandboxId }: FoundSandbox,
   proposals: readonly Proposal[],
   nowMs: number,
+  breathe: () => Promise<void>,
 ): Promise<number> {
   if (proposals.length === 0) return 0
   if (!(await tx.get('sandbox', sandboxId))) throw new GatewayError('NOT_FOUND', POLICY_TEXTS.sandboxNotFound)
@@ -132,6 +121,7 @@ async function storeProposals(
   const room = await createRoom(tx, sandboxId)
   let stored = 0
   for (const { rule, ...proposal } of proposals) {
+    await breathe()
     const chunk = {
       ...proposal,
       id: crypto.randomUUID(),
@@ -162,67 +152,19 @@ async function refine(
 
 /** Keeps the number of chunks of a sandbox bounded: the oldest rejected one goes first (W21). */
 async function createRoom(tx: StoreTransaction, sandboxId: string) {
-  const chunks = await tx.listDrafts(sandboxId)
-  const keyOf = (chunk: Pick<DraftChunk, 'host' | 'port' | 'binary'>) =>
-    JSON.stringify([chunk.host, chunk.port, chunk.binary])
-  const keys = new Set(chunks.map(keyOf))
-  const rejected = chunks.filter(chunk => chunk.status === 'rejected')
-  let count = chunks.length
+  let count = await tx.countDrafts(sandboxId)
   return {
     /** Whether the chunk may be put: it is known, or there is room for it now. */
     async take(chunk: Pick<DraftChunk, 'host' | 'port' | 'binary'>): Promise<boolean> {
-      if (keys.has(keyOf(chunk))) return true
+      if (await tx.hasDraftAt(sandboxId, chunk)) return true
       if (count >= LIMITS.draftsPerSandbox) {
-        const oldest = rejected.pop()
-        if (!oldest) return false
-        await tx.deleteDraft(oldest.id)
-        keys.delete(keyOf(oldest))
+        const oldest = await tx.oldestDraft(sandboxId, 'rejected')
+        if (oldest === null) return false
+        await tx.deleteDraft(oldest)
         count--
       }
-      keys.add(keyOf(chunk))
       count++
       return true
     },
-  }
-}
-
-/** Chunks as elements of the response, a bounded number between two turns of the event loop. */
-async function encodeChunks(chunks: readonly DraftChunk[]): Promise<Buffer[]> {
-  const parts: Buffer[] = []
-  for (let at = 0; at < chunks.length; at += LIMITS.draftRowsPerTurn) {
-    if (at > 0) await new Promise(resolve => setImmediate(resolve))
-    parts.push(spliceField(DRAFTS_CHUNKS, chunks.slice(at, at + LIMITS.draftRowsPerTurn).map(encodeChunk)))
-  }
-  return parts
-}
-
-/** One chunk in parts; the stored rule goes out as it is. One without any field, or damaged, is absent (spec/policy.md §8.2). */
-function encodeChunk(chunk: DraftChunk): Uint8Array[] {
-  const head = CHUNK.encode({
-    id: chunk.id,
-    status: chunk.status,
-    rule_name: chunk.ruleName,
-    rationale: chunk.rationale,
-    security_notes: chunk.securityNotes,
-    confidence: chunk.confidence,
-    created_at_ms: chunk.createdAtMs,
-    decided_at_ms: chunk.decidedAtMs ?? 0,
-    hit_count: chunk.hitCount,
-    first_seen_ms: chunk.firstSeenMs,
-    last_seen_ms: chunk.lastSeenMs,
-    binary: chunk.binary,
-  })
-  return isRule(chunk.proposedRule) ? [head, spliceField(CHUNK_RULE, [[chunk.proposedRule]])] : [head]
-}
-
-/** A damaged rule must not make the whole answer unreadable (spec/storage.md W17). */
-function isRule(bytes: Uint8Array): boolean {
-  if (bytes.length === 0) return false
-  try {
-    RULE.decode(bytes)
-    return true
-  } catch (error) {
-    if (error instanceof WireError) return false
-    throw error
   }
 }

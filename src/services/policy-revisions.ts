@@ -48,29 +48,8 @@ export async function refuseUnderGlobal(tx: StoreTransaction, text: string): Pro
 }
 
 /** Same content, whatever order another program wrote its maps in; the hash alone may collide (W7). */
-export const isSamePolicy = (stored: PolicyRevision, hash: string, bytes: Buffer): boolean =>
+export const isSamePolicy = (stored: Pick<PolicyRevision, 'payload' | 'hash'>, hash: string, bytes: Buffer): boolean =>
   bytes.equals(stored.payload) || (stored.hash === hash && encodePolicy(decodePolicy(stored.payload)).equals(bytes))
-
-/** Makes a safe policy the newest revision, pending, unless it already is. What was loaded stays loaded (W8). */
-export async function commitPolicy(
-  tx: StoreTransaction,
-  sandboxId: string,
-  policy: SandboxPolicy,
-  latest: PolicyRevision | null,
-): Promise<Committed> {
-  const bytes = encodePolicy(policy)
-  const hash = hashPolicy(policy)
-  if (latest && isSamePolicy(latest, hash, bytes)) return { version: latest.version, hash, changed: false }
-  const version = (latest?.version ?? 0) + 1
-  await tx.insertPolicy({ sandboxId, version, payload: bytes, hash })
-  if (latest?.status === 'pending')
-    await tx.setPolicyStatus(sandboxId, latest.version, 'superseded', {
-      loadError: null,
-      loadedAtMs: latest.loadedAtMs,
-    })
-  await tx.prunePolicies(sandboxId, LIMITS.policyRevisionsKept)
-  return { version, hash, changed: true }
-}
 
 /** A committed change with the policies around it. */
 export interface Changed extends Committed {
@@ -78,24 +57,87 @@ export interface Changed extends Committed {
   readonly after: SandboxPolicy
 }
 
-/** Changes a sandbox's newest policy, or `baseline`, or the empty one, and commits the result; checks come before any write. */
+/** A sandbox's newest policy inside a transaction: changed any number of times, written once. */
+export interface PolicyEditor {
+  /** The newest revision as it was found. */
+  readonly latest: PolicyRevision | null
+  /** Checks a change and takes it over; when it throws, nothing changed. */
+  change(change: (before: SandboxPolicy) => MergeResult): Changed
+  /** Makes a policy that the caller checked the newest, unless it already is. */
+  replace(policy: SandboxPolicy, bytes: Buffer): Committed
+  /**
+   * Writes what was made: a revision for each change, of very many the newest ones only. The last one is pending; what
+   * was loaded stays loaded (W8).
+   */
+  save(): Promise<void>
+}
+
+type Revision = Pick<PolicyRevision, 'version' | 'payload' | 'hash'>
+
+/** Starts from a sandbox's newest policy, or `baseline`, or the empty one. */
+export async function editPolicy(
+  tx: StoreTransaction,
+  sandboxId: string,
+  baseline: SandboxPolicy | null,
+): Promise<PolicyEditor> {
+  const latest = await tx.latestPolicy(sandboxId)
+  let newest: Revision | null = latest
+  let policy: SandboxPolicy | null = null
+  const made: Revision[] = []
+
+  const replace = (next: SandboxPolicy, payload: Buffer): Committed => {
+    const hash = hashPolicy(next)
+    if (newest && isSamePolicy(newest, hash, payload)) return { version: newest.version, hash, changed: false }
+    const version = (newest?.version ?? 0) + 1
+    newest = { version, payload, hash }
+    policy = next
+    made.push(newest)
+    if (made.length > LIMITS.policyRevisionsOfWrite) made.shift()
+    return { version, hash, changed: true }
+  }
+
+  return {
+    latest,
+    replace,
+    change(change) {
+      const before = policy ?? (latest ? decodePolicy(latest.payload) : (baseline ?? emptyPolicy()))
+      policy = before
+      const result = change(before)
+      if ('refusal' in result) throw new GatewayError(result.refusal.kind, result.refusal.text)
+      const after = result.policy
+      if (baseline) requireStatic(baseline, after)
+      const bytes = encodePolicy(after)
+      requireSafe(after, bytes.length)
+      if (!newest && encodePolicy(before).equals(bytes))
+        return { version: 0, hash: hashPolicy(after), changed: false, before, after }
+      return { ...replace(after, bytes), before, after }
+    },
+    async save() {
+      if (made.length === 0) return
+      if (latest?.status === 'pending') await supersede(tx, sandboxId, latest.version, latest.loadedAtMs)
+      for (const [index, { version, payload, hash }] of made.entries()) {
+        await tx.insertPolicy({ sandboxId, version, payload, hash })
+        if (index < made.length - 1) await supersede(tx, sandboxId, version, null)
+      }
+      await tx.prunePolicies(sandboxId, LIMITS.policyRevisionsKept)
+    },
+  }
+}
+
+const supersede = (tx: StoreTransaction, sandboxId: string, version: number, loadedAtMs: number | null) =>
+  tx.setPolicyStatus(sandboxId, version, 'superseded', { loadError: null, loadedAtMs })
+
+/** One change of a sandbox's policy; checks come before any write. */
 export async function commitChange(
   tx: StoreTransaction,
   sandboxId: string,
   baseline: SandboxPolicy | null,
   change: (before: SandboxPolicy) => MergeResult,
 ): Promise<Changed> {
-  const latest = await tx.latestPolicy(sandboxId)
-  const before = latest ? decodePolicy(latest.payload) : (baseline ?? emptyPolicy())
-  const result = change(before)
-  if ('refusal' in result) throw new GatewayError(result.refusal.kind, result.refusal.text)
-  const after = result.policy
-  if (baseline) requireStatic(baseline, after)
-  const bytes = encodePolicy(after)
-  requireSafe(after, bytes.length)
-  if (!latest && encodePolicy(before).equals(bytes))
-    return { version: 0, hash: hashPolicy(after), changed: false, before, after }
-  return { ...(await commitPolicy(tx, sandboxId, after, latest)), before, after }
+  const editor = await editPolicy(tx, sandboxId, baseline)
+  const changed = editor.change(change)
+  await editor.save()
+  return changed
 }
 
 /** Merges operations into a sandbox's policy (spec/policy.md §6.2). */

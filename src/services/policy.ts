@@ -6,12 +6,13 @@ import { configRevision } from '../domain/config-revision.ts'
 import { encodePolicy } from '../domain/policy-bytes.ts'
 import { hashPolicy } from '../domain/policy-hash.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
+import { isPlainPolicy } from '../domain/policy-wellformed.ts'
 import { effectiveSettings, SETTINGS, type SettingRow, toWire } from '../domain/settings.ts'
 import { LIMITS } from '../limits.ts'
 import type { SandboxState } from '../live/sandbox-state.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Handlers } from '../rpc/handlers.ts'
-import type { PolicyRevision, PolicyStatusText, Store, StoreReads } from '../store/store.ts'
+import type { PolicyRevision, PolicyStatusText, PolicySummary, Store, StoreReads } from '../store/store.ts'
 import { amend, codec, WireError } from '../wire/codec.ts'
 import { writeMap } from '../wire/maps.ts'
 import { PolicySource, PolicyStatus } from '../wire/messages.generated.ts'
@@ -240,7 +241,7 @@ async function scopeOf(
 }
 
 /** A revision without its policy. */
-const describe = (revision: PolicyRevision) => ({
+const describe = (revision: PolicySummary) => ({
   version: revision.version,
   policy_hash: revision.hash,
   status: STATUSES.get(revision.status) ?? PolicyStatus.POLICY_STATUS_UNSPECIFIED,
@@ -250,6 +251,7 @@ const describe = (revision: PolicyRevision) => ({
 })
 
 function isReadable(revision: PolicyRevision): boolean {
+  if (isPlainPolicy(revision.payload)) return true
   try {
     decodePolicy(revision.payload)
     return true

@@ -30,8 +30,8 @@ import type { PolicyServiceDeps } from './policy.ts'
 import {
   type Committed,
   commitMerge,
-  commitPolicy,
   decodePolicy,
+  editPolicy,
   GLOBAL_POLICY_ID,
   isSamePolicy,
   refuseManaged,
@@ -265,13 +265,16 @@ async function replacePolicy(
       await refuseManaged(tx)
       if (!sandbox.spec) throw new GatewayError('INTERNAL', POLICY_TEXTS.noSpec)
       const baseline = sandbox.spec.policy
-      const latest = await tx.latestPolicy(id)
+      const editor = await editPolicy(tx, id, baseline)
+      const { latest } = editor
       const current = latest ? decodePolicy(latest.payload) : baseline
       if (bySecret && current && !isPathEnrichment(withIdentity(current), policy))
         throw new GatewayError('PERMISSION_DENIED', POLICY_TEXTS.secretSyncOnly)
       if (baseline) requireStatic(baseline, policy)
-      requireSafe(policy, encodePolicy(policy).length)
-      committed = await commitPolicy(tx, id, policy, latest)
+      const bytes = encodePolicy(policy)
+      requireSafe(policy, bytes.length)
+      committed = editor.replace(policy, bytes)
+      await editor.save()
       return baseline ? null : amend(sandbox, { spec: amend(sandbox.spec, { policy }) })
     }),
   )

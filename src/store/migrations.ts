@@ -15,7 +15,7 @@ export interface AppliedMigration {
 }
 
 /** The version of our own additions, kept in `openshell_schema`; a higher one was written by a newer gateway (S-07). */
-export const OWN_SCHEMA = 1
+export const OWN_SCHEMA = 2
 
 export const OWN_SCHEMA_TABLE =
   'CREATE TABLE IF NOT EXISTS openshell_schema (version INTEGER PRIMARY KEY, applied_at_ms BIGINT NOT NULL)'

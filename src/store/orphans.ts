@@ -8,4 +8,5 @@ export const ORPHANS: readonly (readonly [table: string, where: string])[] = [
   ['objects', `object_type = 'sandbox_settings' AND id LIKE 'settings:%' AND ${GONE('substr(objects.id, 10)')}`],
   ['sandbox_policies', `sandbox_id <> '__global__' AND ${GONE('sandbox_policies.sandbox_id')}`],
   ['draft_policy_chunks', GONE('draft_policy_chunks.sandbox_id')],
+  ['openshell_draft_versions', GONE('openshell_draft_versions.sandbox_id')],
 ]

@@ -97,13 +97,16 @@ export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   },
 ]
 
-/** Our additions: list order, label search, and 64-bit columns in tables that another program made. */
+/** Our additions: orders of lists, label search, draft versions that outlive their chunks, and 64-bit columns in tables that another program made. */
 const ADDITIONS = [
   'CREATE INDEX IF NOT EXISTS openshell_objects_order ON objects (object_type, created_at_ms, name COLLATE "C")',
   'CREATE INDEX IF NOT EXISTS openshell_objects_labels ON objects USING gin (labels jsonb_path_ops)',
   'ALTER TABLE sandbox_policies ALTER COLUMN version TYPE BIGINT',
   'ALTER TABLE draft_policy_chunks ALTER COLUMN port TYPE BIGINT, ALTER COLUMN hit_count TYPE BIGINT',
   'ALTER TABLE draft_policy_chunks ADD COLUMN IF NOT EXISTS approval TEXT',
+  `CREATE INDEX IF NOT EXISTS openshell_drafts_order
+    ON draft_policy_chunks (sandbox_id, created_at_ms, draft_version, id COLLATE "C", status)`,
+  'CREATE TABLE IF NOT EXISTS openshell_draft_versions (sandbox_id TEXT PRIMARY KEY, version BIGINT NOT NULL)',
 ]
 
 /** Brings the schema up to date inside a transaction that holds the writer lock: all of it or nothing (S-08). */

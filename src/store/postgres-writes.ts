@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto'
+import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
 import type { Runner } from './postgres-pool.ts'
 import { PostgresReads } from './postgres-reads.ts'
 import {
   DRAFT_COLUMNS,
   type DraftRow,
+  draftColumns,
   draftValues,
+  finishDraft,
   MOST_HITS,
   type NewDraft,
   type PolicyRow,
-  toDraft,
   toPolicy,
 } from './rows.ts'
 import { isSessionOf } from './ssh-session.ts'
@@ -29,6 +31,8 @@ import {
 const DRAFT_PLACES = DRAFT_COLUMNS.split(',')
   .map((_, index) => `$${index + 1}`)
   .join(', ')
+
+const DRAFT_RETURNED = draftColumns(true)
 
 /** Reads and writes on the connection that is inside a transaction. */
 export class PostgresTransaction extends PostgresReads implements StoreTransaction {
@@ -92,6 +96,7 @@ export class PostgresTransaction extends PostgresReads implements StoreTransacti
     await this.delete('sandbox_settings', `settings:${sandboxId}`)
     await this.#count('DELETE FROM sandbox_policies WHERE sandbox_id = $1', [sandboxId])
     await this.#count('DELETE FROM draft_policy_chunks WHERE sandbox_id = $1', [sandboxId])
+    await this.#count('DELETE FROM openshell_draft_versions WHERE sandbox_id = $1', [sandboxId])
     return await this.delete('sandbox', sandboxId)
   }
 
@@ -144,8 +149,10 @@ export class PostgresTransaction extends PostgresReads implements StoreTransacti
 
   prunePolicies(sandboxId: string, keep: number): Promise<number> {
     return this.#count(
-      `DELETE FROM sandbox_policies WHERE sandbox_id = $1 AND status <> 'loaded' AND version <=
-       (SELECT version FROM sandbox_policies WHERE sandbox_id = $1 ORDER BY version DESC LIMIT 1 OFFSET $2)`,
+      `DELETE FROM sandbox_policies WHERE id IN (
+         SELECT id FROM sandbox_policies WHERE sandbox_id = $1 AND status <> 'loaded' AND version <=
+           (SELECT version FROM sandbox_policies WHERE sandbox_id = $1 ORDER BY version DESC LIMIT 1 OFFSET $2)
+         ORDER BY version LIMIT ${LIMITS.policyRevisionsPruned})`,
       [sandboxId, keep],
     )
   }
@@ -157,10 +164,10 @@ export class PostgresTransaction extends PostgresReads implements StoreTransacti
       `INSERT INTO draft_policy_chunks AS old (${DRAFT_COLUMNS}) VALUES (${DRAFT_PLACES})
        ON CONFLICT (sandbox_id, host, port, "binary") WHERE status IN ('pending', 'approved', 'rejected')
        DO UPDATE SET hit_count = least(old.hit_count + excluded.hit_count, ${MOST_HITS}), last_seen_ms = excluded.last_seen_ms
-       RETURNING *`,
+       RETURNING ${DRAFT_RETURNED}`,
       draftValues(chunk),
     )
-    return toDraft(row!)
+    return finishDraft(row!)
   }
 
   async setDraftStatus(id: string, status: DraftStatus, decidedAtMs: number | null): Promise<boolean> {
@@ -188,11 +195,26 @@ export class PostgresTransaction extends PostgresReads implements StoreTransacti
   }
 
   async deleteDraft(id: string): Promise<boolean> {
+    await this.#keepVersion('id = $1', id)
     return (await this.#count('DELETE FROM draft_policy_chunks WHERE id = $1', [id])) > 0
   }
 
-  deleteDrafts(sandboxId: string, status: DraftStatus): Promise<number> {
-    return this.#count('DELETE FROM draft_policy_chunks WHERE sandbox_id = $1 AND status = $2', [sandboxId, status])
+  async deleteDrafts(sandboxId: string, status: DraftStatus): Promise<number> {
+    await this.#keepVersion('sandbox_id = $1', sandboxId)
+    return await this.#count('DELETE FROM draft_policy_chunks WHERE sandbox_id = $1 AND status = $2', [
+      sandboxId,
+      status,
+    ])
+  }
+
+  /** What is about to be removed may hold the highest version (spec/policy.md W20). */
+  async #keepVersion(where: string, value: string): Promise<void> {
+    await this.run(
+      `INSERT INTO openshell_draft_versions AS old (sandbox_id, version)
+       SELECT sandbox_id, max(draft_version) FROM draft_policy_chunks WHERE ${where} GROUP BY sandbox_id
+       ON CONFLICT (sandbox_id) DO UPDATE SET version = greatest(old.version, excluded.version)`,
+      [value],
+    )
   }
 
   /** Runs a statement that changes rows; how many it changed. */

@@ -1,5 +1,5 @@
 import { readLabels } from './labels.ts'
-import type { DraftChunk, DraftStatus, PolicyRevision, PolicyStatusText, StoredObject } from './store.ts'
+import type { DraftChunk, PolicyRevision, PolicyStatusText, PolicySummary, StoredObject } from './store.ts'
 
 /** An integer column: SQLite gives numbers, PostgreSQL gives 64-bit ones as text. */
 type Integer = number | bigint | string
@@ -15,11 +15,15 @@ export interface ObjectRow {
   updatedAtMs: Integer
 }
 
-export interface PolicyRow {
+export interface PolicyRow extends SummaryRow {
+  readonly policy_payload: Uint8Array | string
+}
+
+/** A row of `sandbox_policies` without its policy. */
+export interface SummaryRow {
   readonly id: string
   readonly sandbox_id: string
   readonly version: Integer
-  readonly policy_payload: Uint8Array | string
   readonly policy_hash: string
   readonly status: string
   readonly load_error: string | null
@@ -27,27 +31,34 @@ export interface PolicyRow {
   readonly loaded_at_ms: Integer | null
 }
 
+/** A row of `draft_policy_chunks` under the names of `DraftChunk`, with what `finishDraft` still has to convert. */
 export interface DraftRow {
   readonly id: string
-  readonly sandbox_id: string
-  readonly draft_version: Integer
+  readonly sandboxId: string
+  draftVersion: Integer
   readonly status: string
-  readonly rule_name: string
-  readonly proposed_rule: Uint8Array | string
+  readonly ruleName: string
+  proposedRule: Uint8Array | string
   readonly rationale: string
-  readonly security_notes: string
-  readonly confidence: number
+  readonly securityNotes: string
+  confidence: Integer
   readonly host: string
-  readonly port: Integer
+  port: Integer
   readonly binary: string
-  readonly hit_count: Integer
-  readonly first_seen_ms: Integer
-  readonly last_seen_ms: Integer
-  readonly created_at_ms: Integer
-  readonly decided_at_ms: Integer | null
-  /** A column of ours; absent in a file of the reference that is opened for reading only. */
-  readonly approval?: string | null
+  hitCount: Integer
+  firstSeenMs: Integer
+  lastSeenMs: Integer
+  createdAtMs: Integer
+  decidedAtMs: Integer | null
+  readonly approval: string | null
 }
+
+/** Columns of a `DraftRow` in SQL of both databases. */
+const DRAFT =
+  'id, sandbox_id AS "sandboxId", draft_version AS "draftVersion", status, rule_name AS "ruleName", proposed_rule AS "proposedRule", rationale, security_notes AS "securityNotes", confidence, host, port, "binary", hit_count AS "hitCount", first_seen_ms AS "firstSeenMs", last_seen_ms AS "lastSeenMs", created_at_ms AS "createdAtMs", decided_at_ms AS "decidedAtMs"'
+/** `approval` is a column of ours: a file of the reference that is opened for reading only lacks it. */
+export const draftColumns = (hasApproval: boolean): string =>
+  `${DRAFT}, ${hasApproval ? 'approval' : 'NULL AS approval'}`
 
 /** Turns a row that is nobody else's into the object, in place: lists are the hottest reads there are. */
 export function finishObject(row: ObjectRow): StoredObject {
@@ -58,46 +69,48 @@ export function finishObject(row: ObjectRow): StoredObject {
   return row as StoredObject
 }
 
-/** A row of `sandbox_policies`. */
-export const toPolicy = (row: PolicyRow): PolicyRevision => ({
+/** Columns of a `SummaryRow`. */
+export const SUMMARY = 'id, sandbox_id, version, policy_hash, status, load_error, created_at_ms, loaded_at_ms'
+
+/** A row of `sandbox_policies` without its policy. */
+export const toSummary = (row: SummaryRow): PolicySummary => ({
   id: row.id,
   sandboxId: row.sandbox_id,
   version: Number(row.version),
-  payload: toBytes(row.policy_payload),
   hash: row.policy_hash,
   status: row.status as PolicyStatusText,
   loadError: row.load_error,
   createdAtMs: Number(row.created_at_ms),
-  loadedAtMs: toOptional(row.loaded_at_ms),
+  loadedAtMs: row.loaded_at_ms === null ? null : Number(row.loaded_at_ms),
 })
 
-/** A row of `draft_policy_chunks`. */
-export const toDraft = (row: DraftRow): DraftChunk => ({
-  id: row.id,
-  sandboxId: row.sandbox_id,
-  draftVersion: Number(row.draft_version),
-  status: row.status as DraftStatus,
-  ruleName: row.rule_name,
-  proposedRule: toBytes(row.proposed_rule),
-  rationale: row.rationale,
-  securityNotes: row.security_notes,
-  confidence: Number(row.confidence),
-  host: row.host,
-  port: Number(row.port),
-  binary: row.binary,
-  hitCount: Number(row.hit_count),
-  firstSeenMs: Number(row.first_seen_ms),
-  lastSeenMs: Number(row.last_seen_ms),
-  createdAtMs: Number(row.created_at_ms),
-  decidedAtMs: toOptional(row.decided_at_ms),
-  approval: row.approval ?? null,
+/** A row of `sandbox_policies`. */
+export const toPolicy = (row: PolicyRow): PolicyRevision => ({
+  ...toSummary(row),
+  payload: toBytes(row.policy_payload),
 })
+
+/** Turns a row that is nobody else's into the chunk, in place: a sandbox may have thousands. */
+export function finishDraft(row: DraftRow): DraftChunk {
+  if (typeof row.proposedRule === 'string') row.proposedRule = toBytes(row.proposedRule)
+  for (const name of DRAFT_NUMBERS) if (typeof row[name] !== 'number') row[name] = Number(row[name])
+  if (typeof row.decidedAtMs !== 'number' && row.decidedAtMs !== null) row.decidedAtMs = Number(row.decidedAtMs)
+  return row as unknown as DraftChunk
+}
+
+const DRAFT_NUMBERS = [
+  'draftVersion',
+  'confidence',
+  'port',
+  'hitCount',
+  'firstSeenMs',
+  'lastSeenMs',
+  'createdAtMs',
+] as const
 
 /** Bytes of a payload column; SQLite lets other programs store text in one. */
 const toBytes = (value: Uint8Array | string): Uint8Array =>
   typeof value === 'string' ? Buffer.from(value, 'utf8') : value
-
-const toOptional = (value: Integer | null): number | null => (value === null ? null : Number(value))
 
 /** The largest hit count the reference can read back; counts stop there (W18). */
 export const MOST_HITS = 2_147_483_647

@@ -1,8 +1,28 @@
 import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
 import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
-import { type DraftRow, finishObject, type ObjectRow, type PolicyRow, toDraft, toPolicy } from './rows.ts'
-import type { DraftChunk, DraftStatus, ObjectType, Page, PolicyRevision, StoredObject, StoreReads } from './store.ts'
+import {
+  type DraftRow,
+  draftColumns,
+  finishDraft,
+  finishObject,
+  type ObjectRow,
+  type PolicyRow,
+  SUMMARY,
+  type SummaryRow,
+  toPolicy,
+  toSummary,
+} from './rows.ts'
+import type {
+  DraftChunk,
+  DraftStatus,
+  ObjectType,
+  Page,
+  PolicyRevision,
+  PolicySummary,
+  StoredObject,
+  StoreReads,
+} from './store.ts'
 
 /** Prepared statements of one connection, finalized together. */
 export class Statements {
@@ -17,6 +37,12 @@ export class Statements {
     const statement = this.#db.prepare<Row, Values>(sql) as Statement<Row, Values>
     this.#made.push(statement)
     return statement
+  }
+
+  /** Columns of a table; none when there is no such table. */
+  columns(table: string): Set<string> {
+    const rows = this.#db.query<{ name: string }, [string]>('SELECT name FROM pragma_table_info(?)').all(table)
+    return new Set(rows.map(row => row.name))
   }
 
   finalize(): void {
@@ -42,8 +68,15 @@ const SELECTED = `SELECT rowid FROM objects WHERE object_type = ?1
       SELECT 1 FROM json_each(objects.labels) AS have WHERE have.key = want.key AND have.type = 'text' AND have.value = want.value))
   ELSE 0 END ${IN_ORDER} LIMIT ?5 OFFSET ?6`
 
+/** Chunks, the newest first; within a millisecond in the order of their submission. */
+const NEWEST = 'ORDER BY created_at_ms DESC, draft_version DESC, id DESC'
+
 /** The reading statements of one connection. */
 export function prepareReads(make: Statements) {
+  // A file of the reference that is opened for reading only has nothing of ours.
+  const draft = draftColumns(make.columns('draft_policy_chunks').has('approval'))
+  const newest = 'SELECT coalesce(max(draft_version), 0) AS v FROM draft_policy_chunks WHERE sandbox_id = ?1'
+  const counted = 'coalesce((SELECT version FROM openshell_draft_versions WHERE sandbox_id = ?1), 0)'
   return {
     get: make.prepare<ObjectRow, [string, string]>(`SELECT ${OBJECT} FROM objects WHERE id = ? AND object_type = ?`),
     byName: make.prepare<ObjectRow, [string, string]>(
@@ -67,16 +100,33 @@ export function prepareReads(make: Statements) {
     version: make.prepare<PolicyRow, [string, number]>(
       'SELECT * FROM sandbox_policies WHERE sandbox_id = ? AND version = ?',
     ),
-    policies: make.prepare<PolicyRow, [string, number, number]>(
-      'SELECT * FROM sandbox_policies WHERE sandbox_id = ? ORDER BY version DESC LIMIT ? OFFSET ?',
+    policies: make.prepare<SummaryRow, [string, number, number]>(
+      `SELECT ${SUMMARY} FROM sandbox_policies WHERE sandbox_id = ? ORDER BY version DESC LIMIT ? OFFSET ?`,
     ),
-    draft: make.prepare<DraftRow, [string]>('SELECT * FROM draft_policy_chunks WHERE id = ?'),
+    draft: make.prepare<DraftRow, [string]>(`SELECT ${draft} FROM draft_policy_chunks WHERE id = ?`),
     drafts: make.prepare<DraftRow, [string, string | null]>(
-      `SELECT * FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2)
-       ORDER BY created_at_ms DESC, draft_version DESC, id DESC`,
+      `SELECT ${draft} FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2) ${NEWEST}`,
+    ),
+    draftKeys: make.prepare<{ key: number }, [string, string | null]>(
+      `SELECT rowid AS key FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2) ${NEWEST}`,
+    ),
+    draftsByKey: make.prepare<DraftRow, [string, string | null]>(
+      `SELECT ${draft} FROM draft_policy_chunks WHERE rowid IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR status = ?2)
+       ${NEWEST}`,
+    ),
+    countDrafts: make.prepare<{ n: number }, [string]>(
+      'SELECT count(*) AS n FROM draft_policy_chunks WHERE sandbox_id = ?',
+    ),
+    draftAt: make.prepare<unknown, [string, string, number, string]>(
+      `SELECT 1 FROM draft_policy_chunks WHERE sandbox_id = ? AND host = ? AND port = ? AND "binary" = ?
+       AND status IN ('pending', 'approved', 'rejected')`,
+    ),
+    oldestDraft: make.prepare<{ id: string }, [string, string]>(
+      `SELECT id FROM draft_policy_chunks WHERE sandbox_id = ? AND +status = ?
+       ORDER BY created_at_ms, draft_version, id LIMIT 1`,
     ),
     draftVersion: make.prepare<{ v: number }, [string]>(
-      'SELECT coalesce(max(draft_version), 0) AS v FROM draft_policy_chunks WHERE sandbox_id = ?',
+      make.columns('openshell_draft_versions').size > 0 ? `SELECT max((${newest}), ${counted}) AS v` : newest,
     ),
   }
 }
@@ -130,16 +180,38 @@ export class SqliteReads implements StoreReads {
     return this.guard(() => orNull(this.#q.version.get(sandboxId, version), toPolicy))
   }
 
-  listPolicies(sandboxId: string, page: Page): Promise<PolicyRevision[]> {
-    return this.guard(() => this.#q.policies.all(sandboxId, page.limit, page.offset).map(toPolicy))
+  listPolicies(sandboxId: string, page: Page): Promise<PolicySummary[]> {
+    return this.guard(() => this.#q.policies.all(sandboxId, page.limit, page.offset).map(toSummary))
   }
 
   draft(id: string): Promise<DraftChunk | null> {
-    return this.guard(() => orNull(this.#q.draft.get(id), toDraft))
+    return this.guard(() => orNull(this.#q.draft.get(id), finishDraft))
   }
 
   listDrafts(sandboxId: string, status?: DraftStatus): Promise<DraftChunk[]> {
-    return this.guard(() => this.#q.drafts.all(sandboxId, status ?? null).map(toDraft))
+    return this.guard(() => this.#q.drafts.all(sandboxId, status ?? null).map(finishDraft))
+  }
+
+  async *scanDrafts(sandboxId: string, status?: DraftStatus): AsyncGenerator<DraftChunk[]> {
+    const wanted = status ?? null
+    const keys = await this.guard(() => this.#q.draftKeys.all(sandboxId, wanted).map(row => row.key))
+    for (let at = 0; at < keys.length; at += LIMITS.draftRowsPerTurn) {
+      if (at > 0) await new Promise<void>(resolve => setImmediate(resolve))
+      const page = JSON.stringify(keys.slice(at, at + LIMITS.draftRowsPerTurn))
+      yield await this.guard(() => this.#q.draftsByKey.all(page, wanted).map(finishDraft))
+    }
+  }
+
+  countDrafts(sandboxId: string): Promise<number> {
+    return this.guard(() => this.#q.countDrafts.get(sandboxId)?.n ?? 0)
+  }
+
+  hasDraftAt(sandboxId: string, at: Pick<DraftChunk, 'host' | 'port' | 'binary'>): Promise<boolean> {
+    return this.guard(() => this.#q.draftAt.get(sandboxId, at.host, at.port, at.binary) !== null)
+  }
+
+  oldestDraft(sandboxId: string, status: DraftStatus): Promise<string | null> {
+    return this.guard(() => this.#q.oldestDraft.get(sandboxId, status)?.id ?? null)
   }
 
   draftVersion(sandboxId: string): Promise<number> {

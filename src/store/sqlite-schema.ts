@@ -93,9 +93,17 @@ export const SQLITE_MIGRATIONS: readonly Migration[] = [
   },
 ]
 
-/** Our additions, invisible to the reference: list order with labels, so that a page is found without reading payloads (W5, W6). */
+/**
+ * Our additions, invisible to the reference: orders of lists with what a list shows or filters by, so that payloads are
+ * not read for it (W5, W6), and draft versions that outlive their chunks (spec/policy.md W20).
+ */
 const ADDITIONS = [
   'CREATE INDEX IF NOT EXISTS openshell_objects_order ON objects (object_type, created_at_ms, name, labels)',
+  `CREATE INDEX IF NOT EXISTS openshell_policies_list
+    ON sandbox_policies (sandbox_id, version, id, policy_hash, status, load_error, created_at_ms, loaded_at_ms)`,
+  `CREATE INDEX IF NOT EXISTS openshell_drafts_order
+    ON draft_policy_chunks (sandbox_id, created_at_ms, draft_version, id, status)`,
+  'CREATE TABLE IF NOT EXISTS openshell_draft_versions (sandbox_id TEXT PRIMARY KEY, version INTEGER NOT NULL)',
 ]
 
 const hasTable = (db: Database, name: string): boolean =>

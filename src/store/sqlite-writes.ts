@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
+import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
 import {
   DRAFT_COLUMNS,
   type DraftRow,
+  draftColumns,
   draftValues,
+  finishDraft,
   MOST_HITS,
   type NewDraft,
   type PolicyRow,
-  toDraft,
   toPolicy,
 } from './rows.ts'
 import { type Guard, type ReadStatements, SqliteReads, type Statements } from './sqlite-reads.ts'
@@ -64,14 +66,16 @@ export function prepareWrites(make: Statements) {
        WHERE sandbox_id = ? AND version < ? AND status IN ('pending', 'loaded')`,
     ),
     prune: make.prepare<unknown, [string, number]>(
-      `DELETE FROM sandbox_policies WHERE sandbox_id = ?1 AND status <> 'loaded' AND version <=
-       (SELECT version FROM sandbox_policies WHERE sandbox_id = ?1 ORDER BY version DESC LIMIT 1 OFFSET ?2)`,
+      `DELETE FROM sandbox_policies WHERE rowid IN (
+         SELECT rowid FROM sandbox_policies WHERE sandbox_id = ?1 AND status <> 'loaded' AND version <=
+           (SELECT version FROM sandbox_policies WHERE sandbox_id = ?1 ORDER BY version DESC LIMIT 1 OFFSET ?2)
+         ORDER BY version LIMIT ${LIMITS.policyRevisionsPruned})`,
     ),
     putDraft: make.prepare<DraftRow, Value[]>(
       `INSERT INTO draft_policy_chunks (${DRAFT_COLUMNS}) VALUES (${DRAFT_COLUMNS.split(',').fill('?').join(', ')})
        ON CONFLICT (sandbox_id, host, port, "binary") WHERE status IN ('pending', 'approved', 'rejected')
        DO UPDATE SET hit_count = min(hit_count + excluded.hit_count, ${MOST_HITS}), last_seen_ms = excluded.last_seen_ms
-       RETURNING *`,
+       RETURNING ${draftColumns(make.columns('draft_policy_chunks').has('approval'))}`,
     ),
     hasDraft: make.prepare<{ one: number }, [string]>('SELECT 1 AS one FROM draft_policy_chunks WHERE id = ?'),
     setDraftStatus: make.prepare<unknown, Value[]>(
@@ -91,11 +95,23 @@ export function prepareWrites(make: Statements) {
       ),
     ),
     removeDraft: make.prepare<unknown, [string]>('DELETE FROM draft_policy_chunks WHERE id = ?'),
+    // What is removed may hold the highest version; prepared when first used, like the above.
+    keepVersion: once(() => make.prepare<unknown, [string]>(keepVersion('id = ?'))),
+    keepVersions: once(() => make.prepare<unknown, [string]>(keepVersion('sandbox_id = ?'))),
+    removeVersion: once(() =>
+      make.prepare<unknown, [string]>('DELETE FROM openshell_draft_versions WHERE sandbox_id = ?'),
+    ),
     removeDrafts: make.prepare<unknown, [string, string]>(
-      'DELETE FROM draft_policy_chunks WHERE sandbox_id = ? AND status = ?',
+      `DELETE FROM draft_policy_chunks WHERE rowid IN (
+         SELECT rowid FROM draft_policy_chunks WHERE sandbox_id = ? AND status = ? LIMIT ${LIMITS.draftRowsPerTurn})`,
     ),
   }
 }
+
+const keepVersion = (where: string): string =>
+  `INSERT INTO openshell_draft_versions (sandbox_id, version)
+   SELECT sandbox_id, max(draft_version) FROM draft_policy_chunks WHERE ${where} GROUP BY sandbox_id
+   ON CONFLICT (sandbox_id) DO UPDATE SET version = max(version, excluded.version)`
 
 function once<T>(make: () => T): () => T {
   let made: T | undefined
@@ -157,6 +173,7 @@ export class SqliteTransaction extends SqliteReads implements StoreTransaction {
       this.#q.remove.run(`settings:${sandboxId}`, 'sandbox_settings')
       this.#q.removePolicies.run(sandboxId)
       this.#q.removeAllDrafts.run(sandboxId)
+      this.#q.removeVersion().run(sandboxId)
       return this.#q.remove.run(sandboxId, 'sandbox').changes > 0
     })
   }
@@ -205,7 +222,7 @@ export class SqliteTransaction extends SqliteReads implements StoreTransaction {
   putDraft(chunk: NewDraft): Promise<DraftChunk> {
     return this.guard(() => {
       if (this.#q.hasDraft.get(chunk.id)) throw new StoreConflict('id')
-      return toDraft(this.#q.putDraft.get(...draftValues(chunk))!)
+      return finishDraft(this.#q.putDraft.get(...draftValues(chunk))!)
     })
   }
 
@@ -217,8 +234,13 @@ export class SqliteTransaction extends SqliteReads implements StoreTransaction {
     return this.guard(() => this.#q.setDraftRule.run(proposedRule, id).changes > 0)
   }
 
-  deleteDrafts(sandboxId: string, status: DraftStatus): Promise<number> {
-    return this.guard(() => this.#q.removeDrafts.run(sandboxId, status).changes)
+  async deleteDrafts(sandboxId: string, status: DraftStatus): Promise<number> {
+    await this.guard(() => this.#q.keepVersions().run(sandboxId))
+    for (let removed = 0; ; await new Promise<void>(resolve => setImmediate(resolve))) {
+      const some = await this.guard(() => this.#q.removeDrafts.run(sandboxId, status).changes)
+      removed += some
+      if (some < LIMITS.draftRowsPerTurn) return removed
+    }
   }
 
   setDraftDetails(id: string, details: DraftDetails): Promise<boolean> {
@@ -231,6 +253,9 @@ export class SqliteTransaction extends SqliteReads implements StoreTransaction {
   }
 
   deleteDraft(id: string): Promise<boolean> {
-    return this.guard(() => this.#q.removeDraft.run(id).changes > 0)
+    return this.guard(() => {
+      this.#q.keepVersion().run(id)
+      return this.#q.removeDraft.run(id).changes > 0
+    })
   }
 }

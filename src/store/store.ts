@@ -46,6 +46,9 @@ export interface PolicyRevision {
   readonly loadedAtMs: number | null
 }
 
+/** A revision without its policy. */
+export type PolicySummary = Omit<PolicyRevision, 'payload'>
+
 export type DraftStatus = 'pending' | 'approved' | 'rejected'
 
 /** One row of `draft_policy_chunks`. */
@@ -118,13 +121,23 @@ export interface StoreReads {
 
   latestPolicy(sandboxId: string): Promise<PolicyRevision | null>
   policyVersion(sandboxId: string, version: number): Promise<PolicyRevision | null>
-  /** Newest version first. */
-  listPolicies(sandboxId: string, page: Page): Promise<PolicyRevision[]>
+  /** Newest version first; no policy is read. */
+  listPolicies(sandboxId: string, page: Page): Promise<PolicySummary[]>
 
   draft(id: string): Promise<DraftChunk | null>
   /** Newest first. */
   listDrafts(sandboxId: string, status?: DraftStatus): Promise<DraftChunk[]>
-  /** The highest draft_version of the sandbox, or 0. */
+  /**
+   * The same page by page, the event loop turning in between: every chunk that was there at the beginning and still is,
+   * once, each page as it is when it is read.
+   */
+  scanDrafts(sandboxId: string, status?: DraftStatus): AsyncIterable<DraftChunk[]>
+  countDrafts(sandboxId: string): Promise<number>
+  /** Whether some chunk, whatever its status, stands for that endpoint. */
+  hasDraftAt(sandboxId: string, endpoint: Pick<DraftChunk, 'host' | 'port' | 'binary'>): Promise<boolean>
+  /** The id of the chunk that is the last of `listDrafts`. */
+  oldestDraft(sandboxId: string, status: DraftStatus): Promise<string | null>
+  /** The highest draft_version that the sandbox ever had, or 0; it never falls (spec/policy.md W20). */
   draftVersion(sandboxId: string): Promise<number>
 }
 
@@ -152,7 +165,7 @@ export interface StoreTransaction extends StoreReads {
   ): Promise<boolean>
   /** Marks pending and loaded versions below `version` superseded; returns how many. */
   supersedePolicies(sandboxId: string, version: number): Promise<number>
-  /** Keeps the newest `keep` revisions and every loaded one (W9). */
+  /** Keeps the newest `keep` revisions and every loaded one (W9); a bounded number go in one call, the oldest first. */
   prunePolicies(sandboxId: string, keep: number): Promise<number>
 
   /**

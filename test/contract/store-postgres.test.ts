@@ -44,6 +44,7 @@ if (server)
         '_sqlx_migrations',
         'draft_policy_chunks',
         'objects',
+        'openshell_draft_versions',
         'openshell_schema',
         'sandbox_policies',
       ])

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { type Clock, systemClock } from '../../src/base/clock.ts'
+import { LIMITS } from '../../src/limits.ts'
 import type { Logger } from '../../src/observe/log.ts'
 import { openStore } from '../../src/store/open.ts'
 import { type NewObject, type Store, StoreConflict, StoreFailure } from '../../src/store/store.ts'
@@ -516,6 +517,52 @@ for (const backend of backends)
       expect(await ids()).toEqual(['d-a'])
       expect(await store.transaction(tx => tx.deleteDraft('d-a'))).toBe(true)
       expect(await store.transaction(tx => tx.deleteDraft('d-a'))).toBe(false)
+    })
+
+    test('drafts: the version never falls, whatever is removed, until the sandbox goes (spec/policy.md W20)', async () => {
+      const put = (id: string, draftVersion: number) =>
+        store.transaction(tx => tx.putDraft(draftOf(id, id, { draftVersion })))
+      await put('d1', 1)
+      await put('d2', 2)
+      await store.transaction(tx => tx.deleteDraft('d2'))
+      expect(await store.draftVersion('s')).toBe(2)
+      await put('d7', 7)
+      await store.transaction(tx => tx.deleteDrafts('s', 'pending'))
+      expect([await store.countDrafts('s'), await store.draftVersion('s')]).toEqual([0, 7])
+      await put('d3', 3)
+      await store.transaction(tx => tx.deleteDrafts('s', 'pending'))
+      expect(await store.draftVersion('s')).toBe(7)
+      expect(await store.transaction(tx => tx.draftVersion('s'))).toBe(7)
+      await store.transaction(tx => tx.deleteSandbox('s'))
+      expect(await store.draftVersion('s')).toBe(0)
+    })
+
+    test('drafts: thousands are read page by page, each once, in the order of the list; removed in pieces', async () => {
+      const count = 2 * LIMITS.draftRowsPerTurn + 3
+      await store.transaction(async tx => {
+        for (let n = 0; n < count; n++)
+          await tx.putDraft(
+            draftOf(`d${n}`, `h${n}`, { createdAtMs: 100 + (n % 7), status: n % 2 ? 'rejected' : 'pending' }),
+          )
+      })
+      const scan = async (status?: 'pending' | 'rejected') => {
+        const pages: string[][] = []
+        for await (const page of store.scanDrafts('s', status)) pages.push(page.map(chunk => chunk.id))
+        return pages
+      }
+      const all = (await store.listDrafts('s')).map(chunk => chunk.id)
+      const pages = await scan()
+      expect(pages.flat()).toEqual(all)
+      expect(pages.map(page => page.length)).toEqual([LIMITS.draftRowsPerTurn, LIMITS.draftRowsPerTurn, 3])
+      expect((await scan('rejected')).flat()).toEqual((await store.listDrafts('s', 'rejected')).map(chunk => chunk.id))
+      expect(await store.countDrafts('s')).toBe(count)
+      expect(await store.oldestDraft('s', 'rejected')).toBe((await store.listDrafts('s', 'rejected')).at(-1)!.id)
+      expect(await store.oldestDraft('s', 'approved')).toBeNull()
+      const { host, port, binary } = draftOf('x', 'h5')
+      expect(await store.hasDraftAt('s', { host, port, binary })).toBe(true)
+      expect(await store.hasDraftAt('s', { host, port: port + 1, binary })).toBe(false)
+      expect(await store.transaction(tx => tx.deleteDrafts('s', 'pending'))).toBe(LIMITS.draftRowsPerTurn + 2)
+      expect(await store.countDrafts('s')).toBe(LIMITS.draftRowsPerTurn + 1)
     })
 
     test('draft details: what is named is rewritten, the rest stays', async () => {
