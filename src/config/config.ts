@@ -288,7 +288,7 @@ const CHECKS: readonly Check[] = [
     exit: 1,
     bad: ({ raw, rules }) => raw.text('db-url').trim() !== '' && rules.refuseStoreUrl(raw.text('db-url')) !== null,
     message: ({ raw, rules }) =>
-      `${rules.refuseStoreUrl(raw.text('db-url'))}; --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE`,
+      `${rules.refuseStoreUrl(raw.text('db-url'))}\n  tip: --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE`,
   },
   {
     exit: 2,

@@ -101,7 +101,9 @@ describe('the command line as a whole', () => {
       'acme',
     )
     expect(code).toBe(1)
-    expect(err).toStartWith('Error: configuration error: unsupported database URL scheme: bogus:; --db-url takes ')
+    expect(err).toStartWith(
+      'Error: configuration error: unsupported database URL scheme: bogus:\n  tip: --db-url takes ',
+    )
   })
 })
 

@@ -88,12 +88,12 @@ describe('combinations that cannot work', () => {
     [
       'a database URL of another kind',
       { 'db-url': 'mysql://h/d' },
-      'configuration error: unsupported database URL scheme: mysql://h/d; --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE',
+      'configuration error: unsupported database URL scheme: mysql://h/d\n  tip: --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE',
     ],
     [
       'a scheme in capitals',
       { 'db-url': 'SQLITE::memory:' },
-      'configuration error: unsupported database URL scheme: SQLITE::memory:; --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE',
+      'configuration error: unsupported database URL scheme: SQLITE::memory:\n  tip: --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE',
     ],
     [
       'vm without an endpoint',
@@ -225,7 +225,7 @@ describe('combinations that cannot work', () => {
       text:
         'Error: --port and --health-port must be different (both set to 9)\n' +
         'Error: configuration error: --compute-driver-socket cannot be used with --drivers podman; use --drivers external\n' +
-        'Error: configuration error: unsupported database URL scheme: x; --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE\n',
+        'Error: configuration error: unsupported database URL scheme: x\n  tip: --db-url takes sqlite:FILE, sqlite::memory: or postgres://HOST/DATABASE\n',
     })
   })
 
