@@ -67,6 +67,8 @@ const HANDSHAKE_HINTS: readonly (readonly [RegExp, string])[] = [
   [/CERT_HAS_EXPIRED/, 'its certificate, or that of its authority, has expired'],
   [/CERT_NOT_YET_VALID/, 'its certificate is not valid yet; is the clock of this machine right?'],
   [/ALTNAME|HOSTNAME/, 'its certificate is for another name'],
+  [/CERTIFICATE_REQUIRED/, 'it wants a client certificate; name one with --cert and --key'],
+  [/ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_)/, 'it does not take the client certificate'],
   [/WRONG_VERSION|HTTP_REQUEST|PACKET_LENGTH/, 'it does not speak TLS; is the URL one with http:// ?'],
 ]
 
@@ -107,20 +109,33 @@ export function dial(endpoint: Endpoint, alpn: readonly string[] = []): Promise<
   })
 }
 
+/** Why connections broke that had come about: with TLS 1.3 a gateway judges the client's certificate only then. */
+const faults = new WeakMap<http2.Http2Session, { text: string | null }>()
+
+/** Why the connection of a session broke off, in words; null when it is not known. */
+export const faultOf = (session: http2.Http2Session | undefined): string | null =>
+  (session && faults.get(session)?.text) ?? null
+
 /** An HTTP/2 session over a connection of its own, with windows wide enough for bulk data. */
 export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2Session> {
   const socket = await dial(endpoint, ['h2'])
-  // The session tells of what goes wrong while it lives; afterwards nobody needs to know.
-  socket.on('error', () => {})
+  // The session tells that something goes wrong while it lives, and `faultOf` what; afterwards nobody needs to know.
+  const fault: { text: string | null } = { text: null }
+  socket.on('error', error => {
+    fault.text ??= dialFault(error)
+  })
   const session = http2.connect(endpoint.dial ? `http://${endpoint.url.host}` : endpoint.url.origin, {
     createConnection: () => socket,
     settings: { initialWindowSize: LIMITS.windowBytes, enablePush: false },
   })
   session.on('error', () => {})
+  faults.set(session, fault)
   await new Promise<void>((resolve, reject) => {
     session.once('connect', () => resolve())
     session.once('close', () =>
-      reject(new ClientFailure('unreachable', `cannot reach ${endpoint.url.origin}: connection closed`)),
+      reject(
+        new ClientFailure('unreachable', `cannot reach ${endpoint.url.origin}: ${fault.text ?? 'connection closed'}`),
+      ),
     )
   })
   session.setLocalWindowSize(LIMITS.windowBytes)

@@ -2,6 +2,7 @@ import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import { LIMITS } from '../limits.ts'
 import { codec, type Init, type MessageName } from '../wire/codec.ts'
 import type { Messages } from '../wire/messages.generated.ts'
+import { faultOf } from './channel.ts'
 
 /** How a call ended, as trailers said; code 14 when the stream broke off. */
 export interface CallEnd {
@@ -32,6 +33,7 @@ export function openCall(
 
 /** The status of a finished stream. Listen before it ends. */
 export function callEnd(stream: ClientHttp2Stream): Promise<CallEnd> {
+  const { session } = stream
   return new Promise(resolve => {
     const read = (headers: Record<string, unknown>) => {
       const code = headers['grpc-status']
@@ -44,7 +46,10 @@ export function callEnd(stream: ClientHttp2Stream): Promise<CallEnd> {
     })
     stream.on('trailers', read)
     stream.on('error', () => {})
-    stream.once('close', () => resolve({ code: UNAVAILABLE, details: 'connection lost' }))
+    stream.once('close', () => {
+      const why = faultOf(session)
+      resolve({ code: UNAVAILABLE, details: why === null ? 'connection lost' : `connection lost: ${why}` })
+    })
   })
 }
 
