@@ -40,7 +40,7 @@ async function tellIssuer(held: TokenBundle, env: Env): Promise<string | null> {
     const issuer = await discoverIssuer(held.issuer, env)
     if (held.refresh_token !== undefined)
       await endSession(issuer, held.client_id, held.refresh_token).catch(() => undefined)
-    await revoke(issuer, held)
+    await revoke(issuer, held, env['OPENSHELL_OIDC_CLIENT_SECRET'] || null)
     return null
   } catch (error) {
     return errorText(error)
@@ -58,12 +58,13 @@ async function endSession(issuer: Issuer, clientId: string, refreshToken: string
   })
 }
 
-async function revoke(issuer: Issuer, held: TokenBundle): Promise<void> {
+/** A client that has a secret must show it, or its token is not revoked. */
+async function revoke(issuer: Issuer, held: TokenBundle, secret: string | null): Promise<void> {
   if (issuer.metadata.revocation_endpoint === undefined) return
   const token = held.refresh_token ?? held.access_token
   await askIssuer(issuer, 'revocation', async () => {
     const client = publicClient(issuer, held.client_id)
-    const auth = oauth.None()
+    const auth = secret === null ? oauth.None() : oauth.ClientSecretPost(secret)
     const response = await oauth.revocationRequest(issuer.metadata, client, auth, token, issuer.http)
     return oauth.processRevocationResponse(response)
   })
