@@ -79,7 +79,7 @@ export function activeName(registry: Registry): string {
   if (name === null)
     throw new ClientFailure(
       'failed',
-      'No active gateway. Register one with openshell-gateway gateway add, or name one with --gateway-endpoint',
+      'No active gateway. Register one with openshell-gateway gateway add, or choose one with openshell-gateway gateway select',
     )
   return name
 }
