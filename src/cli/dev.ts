@@ -95,6 +95,7 @@ In another terminal:
   ${self} call CreateSandbox '{"name":"demo","spec":{}}'
   ${self} call GetSandbox '{"name":"demo"}'
   ${self} exec demo -- echo hello
+  ssh -o ProxyCommand='${self} ssh-proxy demo' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null demo
   ${self} call CreateProvider '{"provider":{"metadata":{"name":"p"},"type":"generic","credentials":{"KEY":"v"}}}'   # refused: needs openshell-admin
   ${self} call DeleteSandbox '{"name":"demo"}'
 
