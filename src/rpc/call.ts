@@ -40,7 +40,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
   /** Wall time at which the token that opened the stream is over, grace included (T-01, A-14). */
   endsAtMs = Number.POSITIVE_INFINITY
   readonly #wire: ServerInterceptingCallInterface
-  readonly #opening: CallOpening
+  #opening: CallOpening
   readonly #pipeline: Pipeline
   #abort: AbortController | undefined
   #log: Logger | undefined
@@ -79,6 +79,9 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
   start(listener: Listener): void {
     this.#wire.start({
       onReceiveMetadata: metadata => {
+        // A time-out of next to nothing is over before the library's timer fires (F-16).
+        if (Number(this.#wire.getDeadline()) <= this.#pipeline.clock.nowMs())
+          return this.end(statusFor('DEADLINE_EXCEEDED', TEXTS.deadline))
         const verdict = this.#pipeline.admit(this)
         if (verdict instanceof Promise) void verdict.then(status => this.#proceed(status, metadata, listener))
         else this.#proceed(verdict, metadata, listener)
@@ -105,6 +108,8 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     if (status) return this.end(status)
     if (this.row.deadlineMs !== null) this.deadlineMs = this.startedMs + this.row.deadlineMs
     this.#opening.onAdmitted()
+    // Streams stay for days, and nobody asks for the headers again.
+    this.#opening = { ...this.#opening, rawHeaders: [] }
     contexts.set(metadata, this)
     listener.onReceiveMetadata(metadata)
   }
