@@ -6,8 +6,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { METHODS } from '../auth/methods.ts'
 import { FLAG_GROUPS, FLAGS, type Flag } from '../config/flags.ts'
+import { CLIENT_FLAGS } from './client-flags.ts'
+import { CLIENT_VARIABLES } from './client-texts.ts'
 import { COMMANDS } from './commands.ts'
 import { renderEnvironmentFile } from './environment-file.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 
 const ROOT = join(import.meta.dir, '..', '..')
 
@@ -52,8 +55,27 @@ export const commandsSection = (): string =>
     COMMANDS.map(({ name, about }) => [code(name), cell(about)]),
   ).join('\n')
 
+/** What the exit codes mean. */
+export const exitsSection = (): string =>
+  table(
+    ['Code', 'Gateway', 'Client commands'],
+    EXIT_CODES.map(({ code: number, gateway, client }) => [String(number), cell(gateway ?? ''), cell(client ?? '')]),
+  ).join('\n')
+
+/** Variables of the client commands, with the flag that goes before each where there is one. */
+export const clientSection = (): string =>
+  table(
+    ['Variable', 'Flag', 'Meaning'],
+    [
+      ...CLIENT_FLAGS.map(flag => [code(flag.env), code(`--${flag.name}`), cell(flag.help)]),
+      ...CLIENT_VARIABLES.map(([name, meaning]) => [code(name), '', cell(meaning.replace(/\.$/, ''))]),
+    ],
+  ).join('\n')
+
 const SECTIONS: Readonly<Record<string, () => string>> = {
   commands: commandsSection,
+  exits: exitsSection,
+  client: clientSection,
   flags: flagsSection,
   methods: methodsSection,
 }

@@ -1,15 +1,16 @@
-import { CLIENT_EXITS } from '../client/failure.ts'
 import { FLAG_GROUPS, FLAGS, type Flag, valueName } from '../config/flags.ts'
 import { CLIENT_FLAGS } from './client-flags.ts'
 import { CLIENT_FILES, CLIENT_VARIABLES } from './client-texts.ts'
 import { defineGatewayCommand } from './command.ts'
 import { ABOUT, COMMANDS } from './commands.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { PROGRAM, VERSION } from './version.ts'
 
-/** Text that roff prints as it is: backslashes, dashes, and a leading dot or quote. */
+/** Text that roff prints as it is: backslashes, dashes, and a leading dot or quote; three dots as every terminal has them. */
 const roff = (text: string): string =>
   text
     .replaceAll('\\', '\\e')
+    .replaceAll('…', '...')
     .replaceAll('-', '\\-')
     .replace(/^([.'])/, '\\&$1')
 
@@ -23,20 +24,13 @@ function flagItem(flag: Flag): string[] {
   return ['.TP', `\\fB\\-\\-${roff(flag.name)}\\fR${value}`, roff(`${flag.help}. ${notes.join(' ')}`.trim())]
 }
 
-const EXIT_CODES: readonly (readonly [string, string])[] = [
-  ['0', 'Ended as asked.'],
-  ['1', 'Could not start; standard error says why.'],
-  ['2', 'The command line cannot work.'],
-  ['70', 'Crashed; one line of JSON on standard error says where.'],
-  ['130', 'Interrupted a second time while ending.'],
-]
-
 const SIGNALS: readonly (readonly [string, string])[] = [
   ['SIGTERM, SIGINT', 'End: finish calls in flight within the grace period. A second one ends at once.'],
   ['SIGHUP', 'Read certificates, keys and the log level file again.'],
 ]
 
-const FILES: readonly (readonly [string, string])[] = [
+/** TABLE Files of the systemd units. */
+export const FILES: readonly (readonly [string, string])[] = [
   ['/etc/openshell/gateway.env', 'Settings of the systemd service: every variable with its meaning.'],
   ['/etc/openshell/credentials/handshake-secret', 'The secret that sandboxes show; readable by root alone.'],
   ['/etc/openshell/tls/', 'server/tls.crt, server/tls.key and ca.crt; systemctl reload takes new ones over.'],
@@ -45,7 +39,11 @@ const FILES: readonly (readonly [string, string])[] = [
   ['~/.config/openshell/', 'The same settings for the unit of a user.'],
 ]
 
-const CLIENT_STATUS = Object.values(CLIENT_EXITS).map(({ code, meaning }) => [String(code), `${meaning}.`] as const)
+const statusOf = (side: 'gateway' | 'client') =>
+  EXIT_CODES.flatMap(row => {
+    const meaning = row[side]
+    return meaning === null ? [] : [[String(row.code), `${meaning}.`] as const]
+  })
 
 const item = ([name, text]: readonly [string, string]): string[] => ['.TP', `\\fB${roff(name)}\\fR`, roff(text)]
 
@@ -82,7 +80,8 @@ export function renderManPage(version: string = VERSION): string {
     '.SS Files',
     ...CLIENT_FILES.flatMap(item),
     '.SS Exit status',
-    ...CLIENT_STATUS.flatMap(item),
+    ...statusOf('client').flatMap(item),
+    roff('exec ends with the code of its command.'),
     '.SH SIGNALS',
     ...SIGNALS.flatMap(item),
     '.SH SYSTEMD',
@@ -94,7 +93,7 @@ export function renderManPage(version: string = VERSION): string {
     '.SH FILES',
     ...FILES.flatMap(item),
     '.SH EXIT STATUS',
-    ...EXIT_CODES.flatMap(item),
+    ...statusOf('gateway').flatMap(item),
     '',
   ].join('\n')
 }
