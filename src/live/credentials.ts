@@ -94,7 +94,9 @@ export function createCredentials(deps: CredentialsDeps): Credentials {
       },
       (error: unknown) => {
         entry.failure = refusal(name, error)
-        entry.notBeforeMs = clock.monotonicMs() + entry.backoff.nextMs()
+        // Only a driver that was reached is spared: one that returns serves the next caller at once.
+        const wasReached = !(error instanceof DriverError) || error.mayHaveHappened
+        entry.notBeforeMs = wasReached ? clock.monotonicMs() + entry.backoff.nextMs() : 0
         const code = error instanceof DriverError ? error.kind : 'UNKNOWN'
         deps.log.warn('credential could not be resolved', {
           credential: name,

@@ -21,19 +21,22 @@ export const noKeycloak: string | null =
       ? `the test with a real Keycloak needs a JDK and Maven; not found: ${missing.join(', ')}`
       : null
 
-const REALM = `import json, keycloak
-realm = keycloak.realm()
+const REALM = `import json, keycloak, os
+realm = keycloak.realm(ttl=int(os.environ["TOKEN_SECS"]))
 for client in realm["clients"]:
     if client["clientId"] == "openshell-cli":
         client["consentRequired"] = True
 print(json.dumps(realm))`
 
-/** Starts it; the first start of a version downloads it. */
-export async function startKeycloak(version: string): Promise<Keycloak> {
+/** Starts it; the first start of a version downloads it. Its access tokens live for `tokenSecs`. */
+export async function startKeycloak(version: string, tokenSecs = 300): Promise<Keycloak> {
   if ('skipped' in peers) throw new Error(peers.skipped)
   const { python, folder } = peers
   const dir = mkdtempSync(join(tmpdir(), 'keycloak-'))
-  const realm = Bun.spawnSync([python, '-c', REALM], { env: { ...process.env, PYTHONPATH: folder }, stderr: 'inherit' })
+  const realm = Bun.spawnSync([python, '-c', REALM], {
+    env: { ...process.env, PYTHONPATH: folder, TOKEN_SECS: String(tokenSecs) },
+    stderr: 'inherit',
+  })
   writeFileSync(join(dir, 'realm.json'), realm.stdout)
   const port = String(await freePort(0, true))
   const script = [join(folder, 'keycloak.py'), join(dir, 'realm.json'), '--port', port, '--version', version]

@@ -128,6 +128,15 @@ describe('credentials held by the driver', () => {
     expect(await token('bad')).toStartWith(CANARY)
   })
 
+  test('a driver that was not there is asked again by the next caller: when it returns, so does the value', async () => {
+    const { token, answering } = setUp()
+    answering(() => Promise.reject(new DriverError('UNAVAILABLE', 'credentials driver is not connected', false)))
+    for (let i = 0; i < 5; i++) expect(token()).rejects.toMatchObject({ kind: 'UNAVAILABLE' })
+    await Bun.sleep(0)
+    answering(null)
+    expect(await token()).toStartWith(CANARY)
+  })
+
   test('a driver that never answers holds nobody longer than its deadline (D-04)', async () => {
     const { clock, token, answering } = setUp()
     answering(() => new Promise(() => undefined))
