@@ -61,6 +61,8 @@ export interface GatewayOptions {
   readonly env?: Record<string, string>
   /** Directory for the database; a new one is made, and removed at the end, when absent. */
   readonly dir?: string
+  /** Replaces the database in the directory. */
+  readonly dbUrl?: string
   readonly credentials?: ChannelCredentials
   /** Replaces `--disable-tls`. */
   readonly tls?: readonly string[]
@@ -89,7 +91,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     '127.0.0.1',
     ...listen,
     '--db-url',
-    `sqlite:${dir}/gateway.db`,
+    options.dbUrl ?? `sqlite:${dir}/gateway.db`,
     '--log-format',
     'json',
   ]
