@@ -1,7 +1,7 @@
 import protobuf from 'protobufjs/light.js'
 import { BigintWriter, type Fields, writeMessage } from './canonical-writer.ts'
-import contract from './contract.generated.json'
 import { fillMaps, watchUnknown } from './decode-hooks.ts'
+import { describeService, messageType } from './descriptors.ts'
 import type { Messages } from './messages.generated.ts'
 import { StrictReader, WireError } from './strict-reader.ts'
 
@@ -39,7 +39,6 @@ export interface Codec<T> {
   encode(value: Init<T>): Buffer
 }
 
-const root = protobuf.Root.fromJSON(contract as protobuf.INamespace)
 const codecs = new Map<string, Codec<never>>()
 
 /** The 64-bit default of a message class must be a bigint, as a decoded value is. */
@@ -59,25 +58,31 @@ function prepare(type: protobuf.Type): void {
 }
 const prepared = new Set<protobuf.Type>()
 
-/** The codec of a message; made on first use, since building all of them would cost 50 ms of every start. */
+/** The codec of a message; its type is built on first use, so that a start pays only for what it touches. */
 export function codec<N extends MessageName>(name: N): Codec<Messages[N]> {
   const known = codecs.get(name)
   if (known) return known as unknown as Codec<Messages[N]>
-  const type = root.lookupType(name)
-  prepare(type)
+  let built: protobuf.Type | undefined
+  const typeOf = (): protobuf.Type => {
+    if (!built) {
+      built = messageType(name)
+      prepare(built)
+    }
+    return built
+  }
   const made: Codec<Messages[N]> = {
     name,
     decode(bytes) {
       const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       try {
-        return type.decode(new StrictReader(buffer)) as unknown as Messages[N]
+        return typeOf().decode(new StrictReader(buffer)) as unknown as Messages[N]
       } catch (error) {
         throw error instanceof WireError ? error : new WireError((error as Error).message)
       }
     },
     encode(value) {
       const writer = new BigintWriter() as protobuf.Writer
-      writeMessage(type, value as Fields, writer)
+      writeMessage(typeOf(), value as Fields, writer)
       return writer.finish() as Buffer
     },
   }
@@ -99,22 +104,16 @@ export interface RpcMethod {
 
 /** Every RPC of one service, in the order of the proto file. */
 export function methodsOf(service: string): RpcMethod[] {
-  return root.lookupService(service).methodsArray.map(method => {
-    method.resolve()
-    return {
-      path: `/${service}/${method.name}`,
-      service,
-      name: method.name,
-      request: method.resolvedRequestType!.fullName.slice(1) as MessageName,
-      response: method.resolvedResponseType!.fullName.slice(1) as MessageName,
-      requestStream: method.requestStream === true,
-      responseStream: method.responseStream === true,
-    }
-  })
+  return describeService(service).map(([name, method]) => ({
+    path: `/${service}/${name}`,
+    service,
+    name,
+    request: method.requestType as MessageName,
+    response: method.responseType as MessageName,
+    requestStream: method.requestStream === true,
+    responseStream: method.responseStream === true,
+  }))
 }
-
-/** Reflection of a message, for JSON and for tools. */
-export const messageType = (name: string): protobuf.Type => root.lookupType(name)
 
 /**
  * A copy of a decoded message with some fields replaced. Never spread a decoded message: its absent fields live on

@@ -1,5 +1,6 @@
 import protobuf from 'protobufjs/light.js'
-import { codec, type MessageName, messageType } from './codec.ts'
+import { codec, type MessageName } from './codec.ts'
+import { messageType } from './descriptors.ts'
 import { readMap } from './maps.ts'
 
 /** A message in JSON that does not fit its type; the text names the field path. */
