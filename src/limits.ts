@@ -499,6 +499,8 @@ export const LIMITS = {
   secretFileBytes: 65_536,
   /** After the grace period of a shutdown, how long until the process ends whatever still runs. */
   shutdownSlackMs: 5000,
+  /** Within this the same signal again is the first one, passed on by the program that started the gateway. */
+  signalEchoMs: 300,
   /** How long the last answers of a drain may take to leave their connections. */
   drainFlushMs: 1000,
 

@@ -1,3 +1,5 @@
+import { type Clock, systemClock } from '../base/clock.ts'
+import { LIMITS } from '../limits.ts'
 import type { CommandIo } from './command.ts'
 
 /** The exit code of a second interrupt (decision 23). */
@@ -12,14 +14,21 @@ export interface Signals {
 
 /**
  * Listens to SIGTERM and SIGINT (the first ends, the second ends at once), SIGHUP (`onReload`) and SIGUSR1, which
- * would otherwise kill the process (spec/gateway.md §19 [B]).
+ * would otherwise kill the process (spec/gateway.md §19 [B]). The same signal again within `signalEchoMs` is no second
+ * one: `bun run` and npx pass Ctrl-C on to a process that had it from the terminal already.
  */
-export function listenToSignals(exit: CommandIo['exit'], onReload: () => void): Signals {
-  let asked = false
+export function listenToSignals(
+  exit: CommandIo['exit'],
+  onReload: () => void,
+  clock: Pick<Clock, 'monotonicMs'> = systemClock,
+): Signals {
+  let asked: { readonly signal: string; readonly atMs: number } | null = null
   const { promise, resolve } = Promise.withResolvers<string>()
   const end = (signal: string) => {
+    const atMs = clock.monotonicMs()
+    if (asked?.signal === signal && atMs - asked.atMs < LIMITS.signalEchoMs) return
     if (asked) exit(INTERRUPTED)
-    asked = true
+    asked = { signal, atMs }
     resolve(signal)
   }
   const handlers = { SIGTERM: end, SIGINT: end, SIGHUP: onReload, SIGUSR1: () => undefined }
