@@ -7,10 +7,13 @@ const PROVIDER = codec('openshell.datamodel.v1.Provider')
 
 /** Stored provider records with their credential values in clear; what redacts them anyway reads the plain codec. */
 export interface ProviderCodec {
-  /** Throws `WireError` for a damaged record and for a value that no key opens. */
+  /** Throws `WireError` for a damaged record, `SealedRecord` for one with a value that no key opens. */
   decode(payload: Uint8Array): Provider
   encode(provider: Provider): Buffer
 }
+
+/** A record that is whole but cannot be used without another key file. */
+export class SealedRecord extends WireError {}
 
 const about = (provider: Provider, key: string): string => `provider/${provider.metadata?.id ?? ''}/${key}`
 
@@ -29,7 +32,7 @@ export function createProviderCodec(sealer: CredentialSealer): ProviderCodec {
       try {
         return each(provider, sealer.open)
       } catch (error) {
-        throw error instanceof SealError ? new WireError(error.message) : error
+        throw error instanceof SealError ? new SealedRecord(error.message) : error
       }
     },
     encode: provider => PROVIDER.encode(each(provider, sealer.seal)),

@@ -1,6 +1,7 @@
 import { errorText, GatewayError } from '../base/errors.ts'
 import { StoreFailure } from '../store/store.ts'
 import { WireError } from '../wire/codec.ts'
+import { SealedRecord } from './provider-codec.ts'
 
 const UNAVAILABLE = 'storage unavailable'
 
@@ -14,6 +15,8 @@ export function storeError(what: string, error: unknown): unknown {
     return error.kind === 'unavailable'
       ? new GatewayError('UNAVAILABLE', UNAVAILABLE, { cause: error })
       : new GatewayError('INTERNAL', `${what} failed: the database is ${error.kind}`, { cause: error })
+  if (error instanceof SealedRecord)
+    return new GatewayError('INTERNAL', `${what} failed: ${error.message}`, { cause: error })
   if (error instanceof WireError)
     return new GatewayError('INTERNAL', `${what} failed: the stored record is damaged (${errorText(error)})`, {
       cause: error,
