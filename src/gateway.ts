@@ -178,6 +178,7 @@ async function assemble(
         methods,
         handlers: services.handlers,
         relay: services.relay,
+        control: services.control,
         pipeline,
         maxStreams: LIMITS.concurrentStreams,
       },

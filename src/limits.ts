@@ -31,6 +31,8 @@ export const LIMITS = {
   /** PING of ours, and how long its answer may take (decision 22). */
   keepaliveMs: 30_000,
   keepaliveTimeoutMs: 20_000,
+  /** How late a ping or its missing answer may be noticed. */
+  keepaliveSweepMs: 1000,
   /** How late a deadline of a row may be noticed. */
   deadlineSweepMs: 100,
 

@@ -9,11 +9,15 @@ import type { GatewayMessage, SupervisorMessage } from '../wire/messages.generat
 
 /** The two halves of a control stream. */
 export interface ControlStream {
-  readonly requests: AsyncIterable<SupervisorMessage>
-  /** Resolves when the stream may take another message. */
+  /**
+   * Hands over messages in order, those that waited first, and calls `over` once when no more come: with what was
+   * wrong with them, or null when the supervisor or the call has ended.
+   */
+  listen(take: (message: SupervisorMessage) => void, over: (error: GatewayError | null) => void): void
+  /** Further messages wait for the next `listen`, and the supervisor with them. */
+  pause(): void
+  /** Resolves when the stream may take another message; rejects when it is over. */
   send(message: Init<GatewayMessage>): Promise<void>
-  /** Aborts when the call is over. */
-  readonly signal: AbortSignal
 }
 
 export interface SessionParts {
@@ -38,8 +42,9 @@ export class SupervisorSession {
   readonly openedMs: number
   readonly #parts: SessionParts
   #queue: Init<GatewayMessage>[] = []
-  #wake: (() => void) | null = null
-  #timers: Timer[] = []
+  #stream: ControlStream | null = null
+  #isSending = false
+  #beat: Timer | null = null
   #tokens: number = LIMITS.supervisorMessageBurst
   #refilledMs: number
   #heardMs: number
@@ -77,7 +82,7 @@ export class SupervisorSession {
       return false
     }
     this.#queue.push(message)
-    this.#wake?.()
+    this.#pump()
     return true
   }
 
@@ -85,59 +90,43 @@ export class SupervisorSession {
   end(error?: GatewayError): void {
     if (this.#over) return
     this.#over = true
-    for (const timer of this.#timers) timer.cancel()
-    this.#wake?.()
+    this.#beat?.cancel()
     if (error) this.#fail(error)
+    else this.#pump()
   }
 
-  /** Runs the session until something ends it; throws the status if it was not a plain end. */
-  async run(stream: ControlStream): Promise<void> {
-    const onAbort = () => this.end()
-    stream.signal.addEventListener('abort', onAbort, { once: true })
-    this.#beat()
-    const writing = this.#write(stream)
-    void this.#read(stream)
-    try {
-      await this.#ended
-      await writing
-    } finally {
-      stream.signal.removeEventListener('abort', onAbort)
+  /** Runs the session until something ends it; rejects with the status if it was not a plain end. */
+  run(stream: ControlStream): Promise<void> {
+    this.#stream = stream
+    this.#startBeat()
+    this.#pump()
+    stream.listen(
+      message => this.#over || this.#take(message),
+      error => this.end(error ?? undefined),
+    )
+    return this.#ended
+  }
+
+  /** Sends what is queued, one message at a time; after the last one a session that is over has ended. */
+  #pump(): void {
+    if (this.#isSending || !this.#stream) return
+    const message = this.#queue.shift()
+    if (!message) {
+      if (this.#over) this.#finish()
+      return
+    }
+    this.#isSending = true
+    const late = this.#parts.clock.after(LIMITS.supervisorSendMs, () => this.#giveUp(RELAY_TEXTS.supervisorSlow))
+    const next = () => {
+      late.cancel()
+      this.#isSending = false
+      this.#pump()
+    }
+    this.#stream.send(message).then(next, () => {
+      this.#queue = []
       this.end()
-    }
-  }
-
-  async #write(stream: ControlStream): Promise<void> {
-    for (;;) {
-      const message = this.#queue.shift()
-      if (message === undefined) {
-        if (this.#over) break
-        await new Promise<void>(resolve => (this.#wake = resolve))
-        this.#wake = null
-        continue
-      }
-      const late = this.#parts.clock.after(LIMITS.supervisorSendMs, () => this.#giveUp(RELAY_TEXTS.supervisorSlow))
-      try {
-        await stream.send(message)
-      } catch {
-        this.end()
-        this.#queue = []
-      } finally {
-        late.cancel()
-      }
-    }
-    this.#finish()
-  }
-
-  async #read(stream: ControlStream): Promise<void> {
-    try {
-      for await (const message of stream.requests) {
-        if (this.#over) return
-        this.#take(message)
-      }
-    } catch (error) {
-      this.end(error instanceof GatewayError ? error : undefined)
-    }
-    this.end()
+      next()
+    })
   }
 
   #take(message: SupervisorMessage): void {
@@ -164,16 +153,14 @@ export class SupervisorSession {
   }
 
   /** Sends a heartbeat every interval, and ends a session whose supervisor stopped sending them (W8). */
-  #beat(): void {
+  #startBeat(): void {
     if (this.#over) return
-    this.#timers = [
-      this.#parts.clock.after(LIMITS.heartbeatSecs * 1000, () => {
-        if (this.#beats && this.#parts.clock.monotonicMs() - this.#heardMs > LIMITS.supervisorSilenceMs)
-          return this.#giveUp(RELAY_TEXTS.supervisorSilent)
-        this.send(HEARTBEAT)
-        this.#beat()
-      }),
-    ]
+    this.#beat = this.#parts.clock.after(LIMITS.heartbeatSecs * 1000, () => {
+      if (this.#beats && this.#parts.clock.monotonicMs() - this.#heardMs > LIMITS.supervisorSilenceMs)
+        return this.#giveUp(RELAY_TEXTS.supervisorSilent)
+      this.send(HEARTBEAT)
+      this.#startBeat()
+    })
   }
 
   #giveUp(why: string): void {

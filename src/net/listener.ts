@@ -186,6 +186,7 @@ class SharedPort implements Listener {
       timer.cancel()
       socket.off('data', onData)
       socket.off('end', onEnd)
+      socket.off('close', stop)
     }
     const onEnd = () => socket.destroy()
     const onData = (chunk: Buffer) => {

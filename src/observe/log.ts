@@ -96,7 +96,7 @@ const textField = (key: string, value: unknown): string => {
 /** Creates the logger that writes JSON lines, or the reference's text lines (spec/gateway.md §13). */
 export function createLogger(options: LogOptions): RootLogger {
   let shown = options.level === 'off' ? Number.POSITIVE_INFINITY : LOG_LEVELS[options.level]
-  const write = (level: LogLevel, message: string, fields: LogFields, keep: boolean) => {
+  const write: Write = (level, message, fields, keep) => {
     const sandboxId = fields['sandbox_id']
     const visible = keep || LOG_LEVELS[level] >= shown
     if (!visible && sandboxId === undefined) return
@@ -109,24 +109,43 @@ export function createLogger(options: LogOptions): RootLogger {
         keep,
       )
   }
-  const make = (bound: LogFields): Logger => {
-    const log = (level: LogLevel, message: string, fields?: LogFields) =>
-      write(level, message, fields ? { ...bound, ...fields } : bound, false)
-    return {
-      log,
-      debug: (message, fields) => log('debug', message, fields),
-      info: (message, fields) => log('info', message, fields),
-      warn: (message, fields) => log('warn', message, fields),
-      error: (message, fields) => log('error', message, fields),
-      child: fields => make({ ...bound, ...fields }),
-    }
-  }
-  return {
-    ...make({}),
-    setLevel(level) {
+  return Object.assign(new BoundLogger(write, {}), {
+    setLevel(level: LogLevel | 'off') {
       shown = level === 'off' ? Number.POSITIVE_INFINITY : LOG_LEVELS[level]
     },
-    audit: (message, fields) => write('info', message, fields, true),
+    audit: (message: string, fields: LogFields) => write('info', message, fields, true),
+  })
+}
+
+type Write = (level: LogLevel, message: string, fields: LogFields, keep: boolean) => void
+
+/** A logger and the fields it adds. A class, not closures: every open stream has one. */
+class BoundLogger implements Logger {
+  readonly #write: Write
+  readonly #bound: LogFields
+
+  constructor(write: Write, bound: LogFields) {
+    this.#write = write
+    this.#bound = bound
+  }
+
+  log(level: LogLevel, message: string, fields?: LogFields): void {
+    this.#write(level, message, fields ? { ...this.#bound, ...fields } : this.#bound, false)
+  }
+  debug(message: string, fields?: LogFields): void {
+    this.log('debug', message, fields)
+  }
+  info(message: string, fields?: LogFields): void {
+    this.log('info', message, fields)
+  }
+  warn(message: string, fields?: LogFields): void {
+    this.log('warn', message, fields)
+  }
+  error(message: string, fields?: LogFields): void {
+    this.log('error', message, fields)
+  }
+  child(fields: LogFields): Logger {
+    return new BoundLogger(this.#write, { ...this.#bound, ...fields })
   }
 }
 

@@ -32,8 +32,8 @@ export type Handler<Spec> = Spec extends { request: infer Request; response: inf
 
 /**
  * The RPCs one service implements, by RPC name. An RPC without a handler answers UNIMPLEMENTED after authorization.
- * RelayStream is served past the gRPC library (relay-call.ts).
+ * The streams of supervisors are served past the gRPC library (relay-call.ts, control-call.ts).
  */
 export type Handlers = {
-  readonly [Name in Exclude<keyof Rpcs, 'RelayStream'>]?: Handler<Rpcs[Name]>
+  readonly [Name in Exclude<keyof Rpcs, 'RelayStream' | 'ConnectSupervisor'>]?: Handler<Rpcs[Name]>
 }

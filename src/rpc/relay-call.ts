@@ -1,11 +1,11 @@
 import type { ServerHttp2Stream } from 'node:http2'
-import { Metadata, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { RelayWire } from '../live/relay-wire.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
 import type { Pipeline } from './pipeline.ts'
-import { type CallStatus, statusOf } from './status.ts'
+import { statusOf } from './status.ts'
+import { type StreamStatus, writeStatusTo } from './stream-status.ts'
 
 /**
  * Serves one RelayStream. Resolves when the relay is over in both directions; throws the status that ends it. `accept`
@@ -14,24 +14,27 @@ import { type CallStatus, statusOf } from './status.ts'
  */
 export type RelayWireHandler = (wire: RelayWire, accept: () => void, context: CallContext) => Promise<void>
 
-export interface RelayServing {
+/** What a call past the gRPC library shares with every other one. */
+export interface StreamServing<Handler> {
   readonly pipeline: Pipeline
-  readonly handler: RelayWireHandler
+  readonly handler: Handler
   /** A bug was caught. */
   readonly onBug: (error: unknown, call: CallContext) => void
   /** The call is one that a drain must end. */
   readonly track: (call: GatewayCall) => void
 }
 
-type Wire = ServerInterceptingCallInterface
-
 /**
  * Takes a RelayStream past the gRPC library, which stops reading a stream once its status is out, counts messages
  * instead of bytes, and copies each of them twice. Everything else, authentication and account included, is the
  * same pipeline as for any call.
  */
-export function serveRelay(stream: ServerHttp2Stream, opening: CallOpening, serving: RelayServing): void {
-  const wire = statusWriter(stream)
+export function serveRelay(
+  stream: ServerHttp2Stream,
+  opening: CallOpening,
+  serving: StreamServing<RelayWireHandler>,
+): void {
+  const wire = writeStatusTo(stream)
   const call = new GatewayCall(wire, opening, serving.pipeline)
   serving.track(call)
   stream.on('error', () => {})
@@ -46,8 +49,8 @@ export function serveRelay(stream: ServerHttp2Stream, opening: CallOpening, serv
 async function run(
   call: GatewayCall,
   stream: ServerHttp2Stream,
-  wire: StatusWriter,
-  serving: RelayServing,
+  wire: StreamStatus,
+  serving: StreamServing<RelayWireHandler>,
 ): Promise<void> {
   const relay = new RelayWire(stream, {
     awaitsInit: true,
@@ -65,51 +68,5 @@ async function run(
     call.end(statusOf(error, call.id))
   } finally {
     relay.destroy()
-  }
-}
-
-interface StatusWriter extends Wire {
-  /** Sends the response headers; at once, and once. */
-  respond(): void
-}
-
-const HEAD = { ':status': 200, 'content-type': 'application/grpc' } as const
-
-/** The part of a call that GatewayCall writes to: headers, and a status in trailers, or alone when no header went out. */
-function statusWriter(stream: ServerHttp2Stream): StatusWriter {
-  let status: CallStatus | null = null
-  const trailers = () => {
-    const { code, details } = status ?? { code: GRPC_CODES.OK, details: '' }
-    return { 'grpc-status': String(code), ...(details === '' ? {} : { 'grpc-message': encodeURIComponent(details) }) }
-  }
-  const usable = () => !stream.destroyed && !stream.closed
-  const unused = (): never => {
-    throw new Error('not part of a relay')
-  }
-  return {
-    respond() {
-      if (!usable() || stream.headersSent) return
-      stream.on('wantTrailers', () => usable() && stream.sendTrailers(trailers()))
-      stream.respond(HEAD, { waitForTrailers: true })
-    },
-    start(listener) {
-      stream.once('close', () => listener.onCancel())
-      listener.onReceiveMetadata(new Metadata())
-    },
-    sendStatus(given) {
-      status ??= { code: given.code, details: given.details }
-      if (!usable()) return
-      if (stream.headersSent) stream.writableEnded || stream.end()
-      else stream.respond({ ...HEAD, ...trailers() }, { endStream: true })
-    },
-    sendMetadata: unused,
-    sendMessage: unused,
-    startRead() {},
-    getPeer: () => '',
-    getDeadline: () => Number.POSITIVE_INFINITY,
-    getHost: () => '',
-    getAuthContext: () => ({}),
-    getConnectionInfo: () => ({}),
-    getMetricsRecorder: unused,
   }
 }

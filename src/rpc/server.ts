@@ -8,8 +8,10 @@ import type { RpcMethod } from '../wire/codec.ts'
 import { type BindOptions, identity, register } from './bind.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { Peer } from './context.ts'
+import { type ControlHandler, serveControl } from './control-call.ts'
+import { createKeepalive } from './keepalive.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
-import { type RelayServing, type RelayWireHandler, serveRelay } from './relay-call.ts'
+import { type RelayWireHandler, serveRelay } from './relay-call.ts'
 
 /** A request over HTTP/2 that is not gRPC, and its answer. */
 export interface PlainRequest {
@@ -29,6 +31,8 @@ export interface RpcServerOptions extends BindOptions {
   readonly methods: readonly RpcMethod[]
   /** RelayStream: bytes in and bytes out, past the gRPC library. */
   readonly relay: RelayWireHandler
+  /** ConnectSupervisor, likewise. */
+  readonly control: ControlHandler
   readonly pipeline: Pipeline
   readonly answerPlain: (request: PlainRequest) => PlainResponse
   readonly maxStreams: number
@@ -82,8 +86,6 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': LIMITS.receiveMessageBytes,
     'grpc.max_send_message_length': LIMITS.answerBytes,
-    'grpc.keepalive_time_ms': LIMITS.keepaliveMs,
-    'grpc.keepalive_timeout_ms': LIMITS.keepaliveTimeoutMs,
     // grpc-js calls the interceptor in the same turn in which it takes the stream, so `opening` is that stream's.
     interceptors: [
       (_method, wire) => trackCall(new GatewayCall(widen(wire, opening!.row), opening!, pipeline)) as never,
@@ -113,7 +115,9 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
   }
 
-  const relays: RelayServing = { pipeline, handler: options.relay, onBug: options.onBug, track: trackCall }
+  const shared = { pipeline, onBug: options.onBug, track: trackCall }
+  const relays = { ...shared, handler: options.relay }
+  const controls = { ...shared, handler: options.control }
   const internals = grpc as unknown as GrpcInternals
   for (const method of options.methods) register(grpc, method, options)
   internals.handlers = withFallback(internals.handlers)
@@ -129,21 +133,26 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
       maxHeaderListSize: LIMITS.engineHeaderListBytes,
     },
   } as http2.ServerOptions)
+  internals._setupHandlers(engine, [])
+  const toGrpc = engine.listeners('stream')[0] as unknown as StreamListener
+  engine.removeAllListeners('stream')
+  // What the library does for a session are keepalive, age and idle limits: the first is done here, the others are off.
+  engine.removeAllListeners('session')
+  const keepalive = createKeepalive(clock)
   engine.on('session', session => {
     // The engine announces the session in the same turn in which it is given the socket.
     origins.set(session, accepting!)
     sessions.add(session)
+    keepalive.watch(session)
     session.on('error', () => {})
     session.once('close', () => {
       sessions.delete(session)
+      keepalive.forget(session)
       if (sessions.size === 0) whenGone?.()
     })
     // Both windows must be equal: Bun derives the update threshold of a stream from the connection's (platform.md §4).
     session.setLocalWindowSize(LIMITS.windowBytes)
   })
-  internals._setupHandlers(engine, [])
-  const toGrpc = engine.listeners('stream')[0] as unknown as StreamListener
-  engine.removeAllListeners('stream')
   engine.on(
     'stream',
     (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
@@ -156,6 +165,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
       if (exact !== path) headers[':path'] = exact
       opening = { row: rowFor(exact), peer, rawHeaders, path: exact, onAdmitted }
       if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
+      if (opening.row.rpc === 'ConnectSupervisor') return serveControl(stream, opening, controls)
       trimHead(stream)
       toGrpc(stream, headers)
     },
@@ -186,6 +196,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
     destroy() {
       sweeping.cancel()
+      keepalive.stop()
       for (const session of sessions) session.destroy()
     },
     get connections() {

@@ -6,6 +6,7 @@ import { createCredentials } from '../live/credentials.ts'
 import { createProbe } from '../live/inference-probe.ts'
 import type { Live } from '../live/live.ts'
 import type { Logger } from '../observe/log.ts'
+import type { ControlHandler } from '../rpc/control-call.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { RelayWireHandler } from '../rpc/relay-call.ts'
 import { CLEAR_TEXT, type CredentialSealer } from '../store/sealing.ts'
@@ -56,6 +57,7 @@ export interface InferenceOptions {
 export interface Services {
   readonly handlers: Handlers
   readonly relay: RelayWireHandler
+  readonly control: ControlHandler
   /** Tells the driver again to make a stored sandbox (S-11). */
   readonly recreate: (id: string) => Promise<void>
 }
@@ -76,13 +78,13 @@ export function createServices(deps: ServicesDeps): Services {
   return {
     recreate: createRecreate(sandboxes),
     relay: createRelayService({ relays: live.relays, clock }),
+    control: createSupervisorService({ supervisors: live.supervisors, relays: live.relays, store, clock }),
     handlers: {
       ...createHealthService({ version: deps.version }),
       ...createSandboxesService(sandboxes),
       ...createWatchService({ store, clock, ...live }),
       ...createLogsService({ store, logs: live.logs }),
       ...createProvidersService({ store, clock, log, credentials: deps.credentials, records }),
-      ...createSupervisorService({ supervisors: live.supervisors, relays: live.relays, store, clock }),
       ...createSshSessionService({
         store,
         tunnels: live.tunnels,

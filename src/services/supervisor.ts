@@ -5,12 +5,13 @@ import { RELAY_TEXTS } from '../domain/relay-texts.ts'
 import { mayActFor, type SupervisorCaller } from '../domain/supervisor-identity.ts'
 import { LIMITS } from '../limits.ts'
 import type { Relays } from '../live/relays.ts'
+import type { ControlStream } from '../live/supervisor-session.ts'
 import type { Supervisors } from '../live/supervisors.ts'
 import type { CallContext, Peer } from '../rpc/context.ts'
-import type { Handler, Handlers } from '../rpc/handlers.ts'
+import type { ControlHandler } from '../rpc/control-call.ts'
 import type { RelayWireHandler } from '../rpc/relay-call.ts'
 import type { StoreReads } from '../store/store.ts'
-import type { Rpcs, SupervisorHello, SupervisorMessage } from '../wire/messages.generated.ts'
+import type { SupervisorHello, SupervisorMessage } from '../wire/messages.generated.ts'
 import { fromStore } from './from-store.ts'
 
 export interface SupervisorServiceDeps {
@@ -46,37 +47,34 @@ async function within<T>(clock: Clock, ms: number, promise: Promise<T>, late: ()
 }
 
 /** The first message of a control stream, by the rules of spec/relay.md §3.1. */
-async function readHello(requests: AsyncIterator<SupervisorMessage>, clock: Clock): Promise<SupervisorHello> {
+async function readHello(control: ControlStream, clock: Clock): Promise<SupervisorHello> {
+  const first = new Promise<SupervisorMessage>((resolve, reject) =>
+    control.listen(
+      message => {
+        control.pause()
+        resolve(message)
+      },
+      error => reject(error ?? new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.closedBeforeHello)),
+    ),
+  )
   const late = () => new GatewayError('DEADLINE_EXCEEDED', RELAY_TEXTS.helloLate)
-  const first = await within(clock, LIMITS.helloWaitMs, requests.next(), late)
-  if (first.done) throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.closedBeforeHello)
-  const { hello } = first.value
+  const { hello } = await within(clock, LIMITS.helloWaitMs, first, late)
   if (!hello) throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.helloExpected)
   if (hello.sandbox_id === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.sandboxIdRequired)
   return hello
 }
 
 /** ConnectSupervisor (spec/relay.md §3). */
-export function createSupervisorService(deps: SupervisorServiceDeps): Pick<Handlers, 'ConnectSupervisor'> {
-  const connect: Handler<Rpcs['ConnectSupervisor']> = async (requests, out, context) => {
-    const iterator = requests[Symbol.asyncIterator]()
-    const hello = await readHello(iterator, deps.clock)
+export function createSupervisorService(deps: SupervisorServiceDeps): ControlHandler {
+  return async (control, context) => {
+    const hello = await readHello(control, deps.clock)
     const caller = callerOf(context.principal, context.peer)
     if (!mayActFor(caller, hello.sandbox_id)) throw new GatewayError('PERMISSION_DENIED', RELAY_TEXTS.foreignSecret)
     const row = await fromStore(deps.store.get('sandbox', hello.sandbox_id))
     if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
-    await deps.supervisors.serve(
-      { sandboxId: hello.sandbox_id, instanceId: hello.instance_id },
-      caller,
-      {
-        requests: { [Symbol.asyncIterator]: () => iterator },
-        send: message => out.write(message),
-        signal: context.signal,
-      },
-      context.log,
-    )
+    const { sandbox_id: sandboxId, instance_id: instanceId } = hello
+    await deps.supervisors.serve({ sandboxId, instanceId }, caller, control, context.log)
   }
-  return { ConnectSupervisor: connect }
 }
 
 /** RelayStream (spec/relay.md §5): claims a pending relay and is its bytes until both directions are over. */

@@ -93,7 +93,6 @@ export async function startDataPlane(options: DataPlaneOptions = {}): Promise<Da
         const row = await store.getByName('sandbox', name)
         return { sandbox: codec('openshell.v1.Sandbox').decode(row!.payload) }
       },
-      ...createSupervisorService({ supervisors, relays, store, clock }),
       ...createExecService({ relays, store, clock }),
       ...createSshSessionService({
         store,
@@ -104,6 +103,7 @@ export async function startDataPlane(options: DataPlaneOptions = {}): Promise<Da
       }),
     },
     relay: createRelayService({ relays, clock }),
+    control: createSupervisorService({ supervisors, relays, store, clock }),
     pipeline,
     answerPlain: () => ({ status: 404, headers: {}, body: '' }),
     onBug: error => void bugs.push(error),

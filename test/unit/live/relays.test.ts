@@ -51,23 +51,12 @@ const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 function connect(sandboxId: string, who = caller(), send?: (message: Init<GatewayMessage>) => Promise<void>): Hand {
   const sent: Init<GatewayMessage>[] = []
-  const queue: (SupervisorMessage | null)[] = []
-  let wake: (() => void) | null = null
-  async function* requests(): AsyncGenerator<SupervisorMessage> {
-    for (;;) {
-      const next = queue.shift()
-      if (next === null) return
-      if (next) yield next
-      else await new Promise<void>(resolve => (wake = resolve))
-    }
-  }
-  const put = (item: SupervisorMessage | null) => {
-    queue.push(item)
-    wake?.()
-  }
+  let put = (_item: SupervisorMessage | null): void => {}
   const stream: ControlStream = {
-    requests: requests(),
-    signal: never,
+    listen(take, over) {
+      put = item => (item ? take(item) : over(null))
+    },
+    pause() {},
     send: send ?? (async message => void sent.push(message)),
   }
   const over = supervisors.serve({ sandboxId, instanceId: 'i' }, who, stream, createCapturedLog()).then(
