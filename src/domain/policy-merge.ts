@@ -54,20 +54,30 @@ type Rules = Map<string, NetworkPolicyRule>
 const invalid = (text: string): MergeRefusal => ({ kind: 'INVALID_ARGUMENT', text })
 const refuse = (text: string): MergeRefusal => ({ kind: 'FAILED_PRECONDITION', text })
 
+/** From so many operations on, the hosts that occur at all are gathered before any endpoints are compared. */
+const FEW_OPERATIONS = 4
+
+/** Every host of the rules and perhaps some that are gone, in lower case: what is not in here overlaps with nothing. */
+type Hosts = Set<string>
+
+const hostsOf = (rules: Rules): Hosts =>
+  new Set([...rules.values()].flatMap(rule => rule.endpoints.map(endpoint => endpoint.host.toLowerCase())))
+
 /** Applies operations in order to a copy of `base`: all of them or none (spec/policy.md §6.1). Pure. */
 export function mergePolicy(base: SandboxPolicy, operations: readonly MergeOperation[]): MergeResult {
   const rules: Rules = new Map(sortedRules(base))
+  const hosts = operations.length > FEW_OPERATIONS ? hostsOf(rules) : null
   for (const operation of operations) {
-    const refusal = apply(rules, operation)
+    const refusal = apply(rules, operation, hosts)
     if (refusal) return { refusal }
   }
   return { policy: amend(base, { network_policies: writeRules(rules) }) }
 }
 
-function apply(rules: Rules, operation: MergeOperation): MergeRefusal | null {
+function apply(rules: Rules, operation: MergeOperation, hosts: Hosts | null): MergeRefusal | null {
   switch (operation.kind) {
     case 'add_rule':
-      return addRule(rules, operation.ruleName, operation.rule)
+      return addRule(rules, operation.ruleName, operation.rule, hosts)
     case 'remove_endpoint':
       return removeEndpoint(rules, operation.ruleName, operation.host, operation.port)
     case 'remove_rule':
@@ -95,10 +105,12 @@ export function mergeTarget(
   return found ? found[0] : null
 }
 
-function addRule(rules: Rules, name: string, incoming: NetworkPolicyRule): MergeRefusal | null {
+function addRule(rules: Rules, name: string, incoming: NetworkPolicyRule, hosts: Hosts | null): MergeRefusal | null {
   if (name.trim() === '') return invalid('add-rule operation requires a rule name')
   const added = freshRule(name, incoming)
-  const key = mergeTarget(rules, name, added)
+  const isKnown = !hosts || added.endpoints.some(endpoint => hosts.has(endpoint.host.toLowerCase()))
+  for (const endpoint of added.endpoints) hosts?.add(endpoint.host.toLowerCase())
+  const key = isKnown || rules.has(name) ? mergeTarget(rules, name, added) : null
   if (key === null) {
     rules.set(name, added)
     return null

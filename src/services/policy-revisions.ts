@@ -116,6 +116,7 @@ export async function editPolicy(
       if (made.length === 0) return
       if (latest?.status === 'pending') await supersede(tx, sandboxId, latest.version, latest.loadedAtMs)
       for (const [index, { version, payload, hash }] of made.entries()) {
+        if (index > 0) await new Promise<void>(resolve => setImmediate(resolve))
         await tx.insertPolicy({ sandboxId, version, payload, hash })
         if (index < made.length - 1) await supersede(tx, sandboxId, version, null)
       }

@@ -267,7 +267,7 @@ async function replacePolicy(
       const baseline = sandbox.spec.policy
       const editor = await editPolicy(tx, id, baseline)
       const { latest } = editor
-      const current = latest ? decodePolicy(latest.payload) : baseline
+      const current = bySecret && latest ? decodePolicy(latest.payload) : baseline
       if (bySecret && current && !isPathEnrichment(withIdentity(current), policy))
         throw new GatewayError('PERMISSION_DENIED', POLICY_TEXTS.secretSyncOnly)
       if (baseline) requireStatic(baseline, policy)

@@ -127,10 +127,10 @@ describe('merge (spec/policy.md §6.1)', () => {
 
   test('one after the other is the same as all together', () => {
     fc.assert(
-      fc.property(anyPolicy, anyOperation, anyOperation, (base, first, second) => {
-        const step = merged(base, first)
-        const apart = step && merged(step, second)
-        const together = merged(base, first, second)
+      fc.property(anyPolicy, fc.array(anyOperation, { maxLength: 8 }), (base, operations) => {
+        let apart: SandboxPolicy | null = base
+        for (const operation of operations) apart &&= merged(apart, operation)
+        const together = merged(base, ...operations)
         expect(apart && encodePolicy(apart)).toEqual(together && encodePolicy(together))
       }),
       RUNS,
