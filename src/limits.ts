@@ -399,6 +399,8 @@ export const LIMITS = {
   draftNameBytes: 253,
   /** Endpoints, and binaries, of one proposed rule (spec/policy.md W21). */
   draftRuleItems: 64,
+  /** What is remembered of one approval so that it can be taken back: the rule before and after. */
+  draftApprovalBytes: 16_384,
   /** Most that one submission adds to a hit count (spec/policy.md §8.1). */
   draftHitsPerCall: 100,
   /** Chunks approved in one transaction of ApproveAllDraftChunks. */

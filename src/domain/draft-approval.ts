@@ -1,3 +1,4 @@
+import { LIMITS } from '../limits.ts'
 import { amend } from '../wire/codec.ts'
 import { readMap, writeMap } from '../wire/maps.ts'
 import type { NetworkEndpoint, NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
@@ -43,6 +44,12 @@ export function decodeMemory(text: string | null | undefined): DraftMemory {
   }
 }
 
+/**
+ * Of a rule that thousands of approvals made large, each would keep a copy: such an approval cannot be taken back, the
+ * policy itself can be edited.
+ */
+const FORGOTTEN = { before: null, after: '' } as const
+
 const bytesOf = (rule: NetworkPolicyRule | undefined): Buffer | null => (rule ? encodeRule(rule) : null)
 
 /** The record of merging `rule` under `name`, from the policy before and after. */
@@ -54,11 +61,10 @@ export function recordApproval(
 ): Approval {
   const old = new Map(sortedRules(before))
   const key = mergeTarget(old, name, rule) ?? name
-  return {
-    key,
-    before: bytesOf(old.get(key))?.toString('base64') ?? null,
-    after: bytesOf(new Map(sortedRules(after)).get(key))!.toString('base64'),
-  }
+  const was = bytesOf(old.get(key))
+  const is = bytesOf(new Map(sortedRules(after)).get(key))!
+  if ((was?.length ?? 0) + is.length > LIMITS.draftApprovalBytes) return { key, ...FORGOTTEN }
+  return { key, before: was?.toString('base64') ?? null, after: is.toString('base64') }
 }
 
 /**
@@ -71,6 +77,7 @@ export function takeBack(
   decodeRule: (bytes: Uint8Array) => NetworkPolicyRule,
   others: readonly NetworkPolicyRule[],
 ): SandboxPolicy | null {
+  if (approval.after === FORGOTTEN.after) return null
   if (approval.before === approval.after) return policy
   const rules = readMap(policy.network_policies)
   const current = rules.get(approval.key)

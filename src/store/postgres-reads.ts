@@ -124,7 +124,7 @@ export class PostgresReads implements StoreReads {
       sandboxId,
       wanted,
     ])
-    const text = `SELECT ${DRAFT} FROM draft_policy_chunks WHERE ${OF_STATUS}
+    const text = `SELECT ${draftColumns(false)} FROM draft_policy_chunks WHERE ${OF_STATUS}
       AND id IN (SELECT jsonb_array_elements_text($3::text::jsonb)) ${NEWEST}`
     for (let at = 0; at < found.length; at += LIMITS.draftRowsPerTurn) {
       const page = JSON.stringify(found.slice(at, at + LIMITS.draftRowsPerTurn).map(row => row.id))

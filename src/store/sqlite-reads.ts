@@ -111,7 +111,7 @@ export function prepareReads(make: Statements) {
       `SELECT rowid AS key FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2) ${NEWEST}`,
     ),
     draftsByKey: make.prepare<DraftRow, [string, string | null]>(
-      `SELECT ${draft} FROM draft_policy_chunks WHERE rowid IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR status = ?2)
+      `SELECT ${draftColumns(false)} FROM draft_policy_chunks WHERE rowid IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR status = ?2)
        ${NEWEST}`,
     ),
     countDrafts: make.prepare<{ n: number }, [string]>(

@@ -129,7 +129,7 @@ export interface StoreReads {
   listDrafts(sandboxId: string, status?: DraftStatus): Promise<DraftChunk[]>
   /**
    * The same page by page, the event loop turning in between: every chunk that was there at the beginning and still is,
-   * once, each page as it is when it is read.
+   * once, each page as it is when it is read. `approval` is not read.
    */
   scanDrafts(sandboxId: string, status?: DraftStatus): AsyncIterable<DraftChunk[]>
   countDrafts(sandboxId: string): Promise<number>

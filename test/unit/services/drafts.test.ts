@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
+import { LIMITS } from '../../../src/limits.ts'
 import { createPolicyBench } from '../../kit/policy-bench.ts'
 
 const HOSTS = ['a.example.com', 'b.example.com']
@@ -193,6 +194,27 @@ describe('drafts', () => {
     await bench.call('UpdateConfig', { global: true, policy: { version: 1 } })
     expect((await bench.call('UndoDraftChunk', { name: 's', chunk_id: good })).code).toBe('FAILED_PRECONDITION')
     expect(Object.keys((await rules())!)).toEqual(['good'])
+  })
+
+  test('hundreds of approvals into one rule do not each keep a copy of it; what is not kept is not taken back', async () => {
+    const { bench } = await start()
+    for (let round = 0; round < 2; round++)
+      await bench.call('SubmitPolicyAnalysis', {
+        name: 's',
+        proposed_chunks: Array.from({ length: 200 }, (_, n) => ({
+          rule_name: 'one',
+          proposed_rule: { endpoints: [{ host: `h${round}-${n}.some-department.example.com`, port: 443 }] },
+        })),
+      })
+    const all = await bench.call('ApproveAllDraftChunks', { name: 's' })
+    expect(all.response).toMatchObject({ chunks_approved: 400, policy_version: 400 })
+    const { id } = (await bench.store.getByName('sandbox', 's'))!
+    const kept = await bench.store.listDrafts(id)
+    for (const chunk of kept) expect(chunk.approval!.length).toBeLessThan(1.5 * LIMITS.draftApprovalBytes)
+    expect(kept.reduce((sum, chunk) => sum + chunk.approval!.length, 0)).toBeLessThan(4_000_000)
+    const states = await Promise.all(kept.map(chunk => bench.call('UndoDraftChunk', { name: 's', chunk_id: chunk.id })))
+    expect(new Set(states.map(state => state.code))).toEqual(new Set(['OK', 'FAILED_PRECONDITION']))
+    await bench.close()
   })
 
   test('a chunk of another sandbox is not found (W12)', async () => {
