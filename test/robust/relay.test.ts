@@ -1,0 +1,217 @@
+/**
+ * Readers that stop, vanish or never end, supervisors that die, and many relays a second: every call ends within its
+ * bound, and memory and descriptors go back to where they were. OPENSHELL_SOAK=1 takes a minute for each long one.
+ */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { LIMITS } from '../../src/limits.ts'
+import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
+import { echo, type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
+
+const SOAK = process.env['OPENSHELL_SOAK'] === '1'
+setDefaultTimeout(SOAK ? 180_000 : 60_000)
+
+const KIB_OF_20_MB = 20_480
+const MIB = 1 << 20
+const CHURN_SECS = SOAK ? 60 : 5
+const PER_SECOND = 100
+
+let dir: string
+let world: RelayWorld
+const processes: Bun.Subprocess[] = []
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'robust-relay-'))
+  world = await startRelayWorld({ dir })
+})
+afterAll(async () => {
+  for (const child of processes) child.kill('SIGKILL')
+  await world.stop()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+/** A supervisor in a process of its own. */
+async function spawnSupervisor(name: string): Promise<{ id: string; child: Bun.Subprocess }> {
+  const id = await world.create(name)
+  const args = ['supervisor', '--endpoint', world.url, '--sandbox-id', id, '--dir', dir]
+  const child = Bun.spawn([EXECUTABLE, ...args], {
+    env: { PATH: process.env['PATH']!, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
+    stdio: ['ignore', 'ignore', 'ignore'],
+  })
+  processes.push(child)
+  await world.ready(name)
+  return { id, child }
+}
+
+/** Writes for as long as somebody reads; what it got rid of. */
+function flood(relay: Duplex, written: { bytes: number }): void {
+  const block = Buffer.alloc(65_536, 'x')
+  relay.on('error', () => {})
+  const go = (): void => {
+    while (!relay.destroyed && written.bytes < 512 * MIB) {
+      written.bytes += block.length
+      if (!relay.write(block)) return void relay.once('drain', go)
+    }
+  }
+  go()
+}
+
+const gone = (socket: Duplex) => new Promise<void>(resolve => socket.once('close', resolve).once('end', resolve))
+
+async function backTo(start: { rssKib: number; descriptors: number }): Promise<void> {
+  await until('descriptors to be given back', () => world.footprint().descriptors <= start.descriptors, 15_000)
+  await until('memory to be given back', () => world.footprint().rssKib < start.rssKib + KIB_OF_20_MB, 15_000)
+}
+
+/** Opens, uses and drops relays at a rate. */
+async function churn(tickets: readonly Awaited<ReturnType<RelayWorld['ticket']>>[], seconds: number): Promise<number> {
+  let done = 0
+  const one = async (n: number) => {
+    const socket = await world.tunnel(tickets[n % tickets.length]!)
+    socket.write('ping')
+    await new Promise(resolve => socket.once('data', resolve).once('close', resolve).resume())
+    // Every other one without a good-bye.
+    if (n % 2 === 0) socket.destroy()
+    else socket.end()
+    await gone(socket.resume())
+    done++
+  }
+  const begun = performance.now()
+  const running: Promise<void>[] = []
+  for (let n = 0; n < seconds * PER_SECOND; n++) {
+    const dueMs = (n / PER_SECOND) * 1000
+    const early = dueMs - (performance.now() - begun)
+    if (early > 0) await Bun.sleep(early)
+    running.push(one(n))
+  }
+  await Promise.all(running)
+  return done
+}
+
+test(`R-04 ${PER_SECOND} relays opened and dropped each second leave nothing behind`, async () => {
+  const sandbox = await world.create('churn')
+  const supervisor = await world.supervise(sandbox, relay => {
+    echo(relay)
+    relay.once('end', () => relay.end())
+  })
+  await world.ready('churn')
+  const tickets = await Promise.all(Array.from({ length: 8 }, () => world.ticket(sandbox)))
+  await churn(tickets, 1)
+  await Bun.sleep(1000)
+  const start = world.footprint()
+  expect(await churn(tickets, CHURN_SECS)).toBe(CHURN_SECS * PER_SECOND)
+  await backTo(start)
+  supervisor.stop()
+})
+
+test('R-01 R-03 a reader that stops holds its source back; one that vanishes ends it', async () => {
+  const id = await world.create('stalled')
+  const written = { bytes: 0 }
+  const relays: Duplex[] = []
+  await world.supervise(id, relay => {
+    relays.push(relay)
+    flood(relay, written)
+  })
+  await world.ready('stalled')
+  const start = world.footprint()
+  const ticket = await world.ticket(id)
+  const sockets = [await world.tunnel(ticket), await world.tunnel(ticket), await world.tunnel(ticket)]
+  await Bun.sleep(1500)
+  const stalled = written.bytes
+  await Bun.sleep(500)
+  expect(written.bytes).toBe(stalled)
+  // Kernel buffers, windows and ours: nowhere near what was offered.
+  expect(stalled).toBeLessThan(sockets.length * 24 * MIB)
+  expect(world.footprint().rssKib - start.rssKib).toBeLessThan(sockets.length * 8 * 1024 + KIB_OF_20_MB)
+  const ends = relays.map(gone)
+  for (const socket of sockets) socket.destroy()
+  await Promise.all(ends)
+  await backTo({ ...start, descriptors: start.descriptors })
+})
+
+test('R-01 R-09 an exec whose caller does not read is held back, and dies with its caller', async () => {
+  const { id } = await spawnSupervisor('unread')
+  const start = world.footprint()
+  const client = await world.client()
+  const exec = client.open('ExecSandbox')
+  await exec.send({ sandbox_id: id, command: ['sh', '-c', 'echo $$ > unread.pid; exec cat /dev/zero'] })
+  exec.end()
+  await Bun.sleep(2000)
+  expect(world.footprint().rssKib - start.rssKib).toBeLessThan(KIB_OF_20_MB)
+  const pid = Number(await Bun.file(join(dir, 'unread.pid')).text())
+  expect(isAlive(pid)).toBe(true)
+  client.close()
+  await until('the command to end', () => !isAlive(pid), 2000)
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+test('R-04 a supervisor that is killed ends its execs and tunnels within a second', async () => {
+  const { id, child } = await spawnSupervisor('killed')
+  const client = await world.client()
+  const exec = client.open('ExecSandbox')
+  await exec.send({ sandbox_id: id, command: ['sh', '-c', 'echo on; sleep 60'] })
+  exec.end()
+  const output = exec.messages()
+  await output.next()
+  void output.next()
+  const tunnel = await world.tunnel(await world.ticket(id))
+  const ended = Promise.all([exec.ended, gone(tunnel.resume())])
+  const begun = performance.now()
+  child.kill('SIGKILL')
+  expect((await ended)[0]).toEqual({ code: 14, details: 'relay channel dropped' })
+  expect(performance.now() - begun).toBeLessThan(1000)
+  client.close()
+})
+
+test('R-05 a supervisor that is stopped claims nothing: an exec ends after 10 s, and a tunnel is refused', async () => {
+  const { id, child } = await spawnSupervisor('stopped')
+  const ticket = await world.ticket(id)
+  child.kill('SIGSTOP')
+  const begun = performance.now()
+  const client = await world.client()
+  const exec = client.open('ExecSandbox')
+  await exec.send({ sandbox_id: id, command: ['true'] })
+  exec.end()
+  const [end] = await Promise.all([
+    exec
+      .messages()
+      .next()
+      .then(() => exec.ended),
+    expect(world.tunnel(ticket)).rejects.toThrow('gateway CONNECT failed with status 502'),
+  ])
+  expect(end).toEqual({ code: 4, details: 'relay open timed out' })
+  expect(performance.now() - begun).toBeLessThan(LIMITS.relayClaimMs + 1000)
+  child.kill('SIGKILL')
+  client.close()
+})
+
+test.skipIf(!SOAK)('R-04 a supervisor that falls silent in the middle of an exec ends it within 52 s', async () => {
+  const { id, child } = await spawnSupervisor('silent')
+  const client = await world.client()
+  const exec = client.open('ExecSandbox')
+  await exec.send({ sandbox_id: id, command: ['sh', '-c', 'echo on; sleep 600'] })
+  exec.end()
+  const output = exec.messages()
+  await output.next()
+  void output.next()
+  child.kill('SIGSTOP')
+  const begun = performance.now()
+  expect(await exec.ended).toMatchObject({ code: 14 })
+  expect(performance.now() - begun).toBeLessThan(LIMITS.keepaliveMs + LIMITS.keepaliveTimeoutMs + 2000)
+  child.kill('SIGKILL')
+  client.close()
+})
+
+test('no bug was caught on the way', () => {
+  expect(world.gateway.log.filter(line => line.message === 'bug')).toEqual([])
+})
