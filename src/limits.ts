@@ -533,6 +533,8 @@ export const LIMITS = {
   tunnelRetryFirstMs: 1000,
   tunnelRetryMostMs: 8000,
   tunnelRetryForMs: 60_000,
+  /** `ssh-proxy` revokes its session in this time, or leaves it to expire. */
+  tunnelRevokeMs: 5000,
 
   // Credentials held by the driver (decision 17, spec/providers.md §14.4)
   /** A token is not handed out in the last half minute of its life, */

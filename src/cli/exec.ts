@@ -21,8 +21,17 @@ async function readStdin(): Promise<Buffer> {
   return Buffer.concat(parts)
 }
 
+/** Resolves when somebody has taken the bytes; a reader that is gone ends the command. */
 const write = (stream: NodeJS.WriteStream, data: Uint8Array): Promise<void> =>
-  new Promise(resolve => void stream.write(data, () => resolve()))
+  new Promise((resolve, reject) => {
+    const gone = (cause: Error) => reject(new ClientFailure('failed', 'nobody reads the output', { cause }))
+    stream.once('error', gone)
+    stream.write(data, error => {
+      stream.off('error', gone)
+      if (error) gone(error)
+      else resolve()
+    })
+  })
 
 /** The id of a sandbox by its name. */
 export async function sandboxIdOf(client: GatewayClient, name: string): Promise<string> {

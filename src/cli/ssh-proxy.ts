@@ -41,12 +41,13 @@ function pipe({ socket, early }: OpenTunnel): Promise<void> {
   })
 }
 
-/** Best effort: a session that is not revoked ends by itself within a day. */
+/** Best effort and no long wait: a session that is not revoked ends by itself within a day. */
 async function revoke(client: GatewayClient, token: string): Promise<void> {
-  await client
+  const done = client
     .prove()
     .then(() => callOnce(client.open('RevokeSshSession'), { token }))
     .catch(() => undefined)
+  await Promise.race([done, sleep(systemClock, LIMITS.tunnelRevokeMs)])
 }
 
 /** `ssh-proxy NAME`: what OpenSSH runs as ProxyCommand. The SSH session it opens is revoked when it ends. */

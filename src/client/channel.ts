@@ -129,6 +129,8 @@ export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2
     settings: { initialWindowSize: LIMITS.windowBytes, enablePush: false },
   })
   session.on('error', () => {})
+  // Half-open suits a tunnel; HTTP/2 has nothing to say to an end that says nothing more, and would not notice.
+  socket.once('end', () => socket.destroy())
   faults.set(session, fault)
   await new Promise<void>((resolve, reject) => {
     session.once('connect', () => resolve())
