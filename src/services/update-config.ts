@@ -60,10 +60,14 @@ const SETTINGS_LOCK = 'settings'
 
 /** UpdateConfig: policies, settings and merge operations, of one sandbox or of the gateway (spec/policy.md §5). */
 export function createUpdateConfig(deps: Deps): NonNullable<Handlers['UpdateConfig']> {
-  return (request, { principal }) => {
+  return async (request, { principal }) => {
     if (isSecretCaller(principal)) restrictSecretCaller(request)
     const change = parseChange(request)
-    if (change.kind === 'policy') refuseUnknownFields(change.policy)
+    if (change.kind === 'policy') {
+      refuseUnknownFields(change.policy)
+      // A large policy took its time to decode, and will take it again to be written.
+      await new Promise<void>(resolve => setImmediate(resolve))
+    }
     return request.global ? updateGlobal(deps, request, change) : updateSandbox(deps, request, change, principal)
   }
 }

@@ -111,8 +111,10 @@ export function prepareReads(make: Statements) {
       `SELECT rowid AS key FROM draft_policy_chunks WHERE sandbox_id = ?1 AND (?2 IS NULL OR status = ?2) ${NEWEST}`,
     ),
     draftsByKey: make.prepare<DraftRow, [string, string | null]>(
-      `SELECT ${draftColumns(false)} FROM draft_policy_chunks WHERE rowid IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR status = ?2)
-       ${NEWEST}`,
+      // In the order of the keys, which need no sorting again.
+      `SELECT ${draftColumns(false)} FROM (SELECT value AS key FROM json_each(?1)) AS wanted
+       CROSS JOIN draft_policy_chunks ON draft_policy_chunks.rowid = wanted.key
+       WHERE ?2 IS NULL OR status = ?2`,
     ),
     countDrafts: make.prepare<{ n: number }, [string]>(
       'SELECT count(*) AS n FROM draft_policy_chunks WHERE sandbox_id = ?',

@@ -1,7 +1,7 @@
 /**
  * Asks Health of a gateway again and again, in a process of its own, and tells how long the longest answer took: what
- * keeps the gateway's event loop busy delays this call. Argument: the address. Each line on stdin is answered with the
- * longest time since the last one, in milliseconds.
+ * keeps the gateway's event loop busy delays this call. Argument: the address. Lines on stdin: `go` starts, `stop` ends
+ * it, and is answered with the longest time in milliseconds.
  */
 import { Client, credentials } from '@grpc/grpc-js'
 
@@ -18,17 +18,26 @@ const ask = () =>
       error => (error ? reject(error) : resolve()),
     ),
   )
-let longestMs = 0
+let isAsking = false
+
+async function watch(): Promise<void> {
+  let longestMs = 0
+  while (isAsking) {
+    const began = performance.now()
+    await ask()
+    longestMs = Math.max(longestMs, performance.now() - began)
+    await Bun.sleep(1)
+  }
+  console.log(longestMs.toFixed(2))
+}
+
 await ask()
 console.log('ready')
-process.stdin.on('data', () => {
-  console.log(longestMs.toFixed(2))
-  longestMs = 0
-})
-process.stdin.on('end', () => process.exit(0))
-for (;;) {
-  const began = performance.now()
-  await ask()
-  longestMs = Math.max(longestMs, performance.now() - began)
-  await Bun.sleep(1)
+for await (const line of console) {
+  isAsking = line === 'go'
+  if (isAsking) {
+    void watch()
+    console.log('going')
+  }
 }
+process.exit(0)

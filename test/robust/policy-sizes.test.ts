@@ -1,7 +1,7 @@
 /**
  * Row 7: a policy of 256 KiB with 1 000 endpoints, 1 000 revisions, 10 000 proposals: answers within 50 ms, and the event
  * loop never busy for more than 20 ms in a row. Other work of the machine only ever adds to a measurement, so each is
- * repeated until one meets both, a bounded number of times; SIZES_REPORT=1 prints what was measured.
+ * repeated until both are met, a bounded number of times; SIZES_REPORT=1 prints what was measured.
  */
 import { Database } from 'bun:sqlite'
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
@@ -19,7 +19,7 @@ setDefaultTimeout(120_000)
 
 const ANSWER_MS = 50
 const LOOP_MS = 20
-const TRIES = 60
+const TRIES = 40
 /** What happens once cannot be repeated until the machine is quiet; in one piece it would take seconds. */
 const ONCE_MS = 250
 const DRAFTS = 10_000
@@ -40,9 +40,6 @@ interface Measured {
   readonly loopMs: number
   readonly bytes: number
 }
-
-/** Of what is allowed. */
-const share = ({ tookMs, loopMs }: Measured): number => Math.max(tookMs / ANSWER_MS, loopMs / LOOP_MS)
 
 const endpoint = (n: number) => ({
   host: `host-${n}.some-department.example.com`,
@@ -163,36 +160,43 @@ describe('large policies', () => {
       ),
     )
   }
-  const longest = async (): Promise<number> => {
-    probe.stdin.write('tell\n')
+  const tell = async (word: 'go' | 'stop'): Promise<string> => {
+    probe.stdin.write(`${word}\n`)
     await probe.stdin.flush()
-    return Number((await lines.next()).value)
+    return (await lines.next()).value
   }
-  const measure = async (rpc: string, request: object): Promise<Measured> => {
-    await longest()
+  const time = async (rpc: string, request: object) => {
     const began = performance.now()
     const bytes = await ask(rpc, request)
-    const tookMs = performance.now() - began
+    return { tookMs: performance.now() - began, bytes }
+  }
+  /** The probe takes its share of the machine: the time of an answer is taken without it, where it can be repeated. */
+  const measure = async (rpc: string, request: object): Promise<Measured> => {
+    expect(await tell('go')).toBe('going')
     await Bun.sleep(3)
-    return { tookMs, loopMs: await longest(), bytes }
+    const answer = await time(rpc, request)
+    await Bun.sleep(3)
+    return { ...answer, loopMs: Number(await tell('stop')) }
   }
   const report = (what: string, { tookMs, loopMs, bytes }: Measured) => {
     if (process.env['SIZES_REPORT'])
       console.log(`${what}: ${tookMs.toFixed(1)} ms, loop ${loopMs.toFixed(1)} ms, ${bytes} bytes`)
   }
   /** Repeats until both figures are met. */
-  const within = async (rpc: string, requestOf: (n: number) => object) => {
+  const within = async (rpc: string, requestOf: (n: number) => object): Promise<Measured> => {
     let best: Measured = { tookMs: Number.POSITIVE_INFINITY, loopMs: Number.POSITIVE_INFINITY, bytes: 0 }
-    for (let n = 0; n < TRIES; n++) {
-      const one = await measure(rpc, requestOf(n))
-      if (share(one) < share(best)) best = one
-      if (share(best) <= 1 && n >= WARM) break
+    for (let n = 0; n < 2 * TRIES; n += 2) {
+      const { tookMs, bytes } = await time(rpc, requestOf(n))
+      const { loopMs } = await measure(rpc, requestOf(n + 1))
+      best = { tookMs: Math.min(best.tookMs, tookMs), loopMs: Math.min(best.loopMs, loopMs), bytes }
+      if (best.tookMs <= ANSWER_MS && best.loopMs <= LOOP_MS && n >= WARM) break
     }
     report(rpc, best)
     expect(best.tookMs).toBeLessThanOrEqual(ANSWER_MS)
     expect(best.loopMs).toBeLessThanOrEqual(LOOP_MS)
     return best
   }
+
   test('an update to 256 KiB with 1 000 endpoints, the same again, and one more rule', async () => {
     const size = POLICY.encode(policyOf(ENDPOINTS, 0)).length
     expect(size).toBeGreaterThan(250_000)

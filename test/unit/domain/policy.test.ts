@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'bun:test'
+import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import fc from 'fast-check'
 import { encodePolicy, encodeRule } from '../../../src/domain/policy-bytes.ts'
 import { hashPolicy } from '../../../src/domain/policy-hash.ts'
@@ -10,6 +10,9 @@ import { amend, codec, type Init } from '../../../src/wire/codec.ts'
 import { readMap, writeMap } from '../../../src/wire/maps.ts'
 import type { NetworkPolicyRule, SandboxPolicy } from '../../../src/wire/messages.generated.ts'
 import { anyOperation, anyPolicy, anyRule } from '../../kit/policy-arbitrary.ts'
+
+// FC_RUNS may ask for many.
+setDefaultTimeout(600_000)
 
 const POLICY = codec('openshell.sandbox.v1.SandboxPolicy')
 const policyOf = (init: Init<SandboxPolicy>): SandboxPolicy => POLICY.decode(POLICY.encode(init))

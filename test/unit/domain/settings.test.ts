@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'bun:test'
+import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import fc from 'fast-check'
 import { configRevision } from '../../../src/domain/config-revision.ts'
 import {
@@ -15,6 +15,9 @@ import {
   withSetting,
 } from '../../../src/domain/settings.ts'
 import { codec } from '../../../src/wire/codec.ts'
+
+// FC_RUNS may ask for many.
+setDefaultTimeout(600_000)
 
 const HASH = '21ca0b7c8c0ee3fe71660bb18960bdb2d572b6904f6a22338eba727ca26add43'
 const blob = (...entries: [string, StoredValue][]): SettingsBlob => ({ revision: 1n, values: new Map(entries) })
