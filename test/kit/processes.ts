@@ -51,9 +51,9 @@ export function descendantsOf(pid: number): ProcessRow[] {
 }
 
 /** Whether somebody listens on a loopback port. */
-export const isListening = (port: number): Promise<boolean> =>
+export const isListening = (port: number, host = '127.0.0.1'): Promise<boolean> =>
   new Promise(resolve => {
-    const socket = connect(port, '127.0.0.1')
+    const socket = connect(port, host)
     socket.once('error', () => resolve(false))
     socket.once('connect', () => {
       socket.destroy()
