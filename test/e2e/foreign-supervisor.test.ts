@@ -1,0 +1,164 @@
+/**
+ * A supervisor that is not ours, on another gRPC stack, with real SSH daemons behind it: OpenSSH's and asyncssh
+ * (spec/relay.md §11). Needs FOREIGN_PYTHON with grpcio and asyncssh; OpenSSH's daemon needs root besides.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { createHash } from 'node:crypto'
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { readEndpoint } from '../../src/client/channel.ts'
+import { ANONYMOUS } from '../../src/client/credential.ts'
+import { connectGateway } from '../../src/client/session.ts'
+import { EXECUTABLE, SECRET } from '../kit/gateway.ts'
+import { type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
+
+setDefaultTimeout(60_000)
+
+const SCRIPT = join(import.meta.dir, '../kit/foreign/supervisor.py')
+const PYTHON = process.env['FOREIGN_PYTHON'] ?? Bun.which('python3') ?? ''
+const SSHD = '/usr/sbin/sshd'
+const UID = 4242
+const MIB = 1 << 20
+
+const canImport = (modules: string) =>
+  PYTHON !== '' && Bun.spawnSync([PYTHON, '-c', `import ${modules}`], { stderr: 'ignore' }).exitCode === 0
+const canUnshare = () =>
+  existsSync(SSHD) &&
+  process.getuid?.() === 0 &&
+  Bun.spawnSync(['unshare', '--mount', 'true'], { stderr: 'ignore' }).exitCode === 0
+
+const daemons = [
+  ...(canImport('grpc, asyncssh') ? ['asyncssh'] : []),
+  ...(canImport('grpc') && canUnshare() ? ['sshd'] : []),
+] as const
+if (daemons.length < 2)
+  console.log(
+    `skipped: a foreign supervisor with ${['asyncssh', 'sshd'].filter(name => !daemons.includes(name)).join(' and ')} needs grpcio, asyncssh, ${SSHD} and root (FOREIGN_PYTHON names a python3)`,
+  )
+
+/** OpenSSH's daemon as inetd starts it, in a mount namespace of its own where a user `sandbox` without password exists. */
+function sshdCommand(dir: string): string[] {
+  const home = join(dir, 'home')
+  const write = (name: string, text: string, mode = 0o644) => {
+    writeFileSync(join(dir, name), text, { mode })
+    return join(dir, name)
+  }
+  Bun.spawnSync(['mkdir', '-p', home, '/run/sshd'])
+  chownSync(home, UID, UID)
+  chmodSync(dir, 0o755)
+  const key = join(dir, 'host_key')
+  Bun.spawnSync(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key])
+  const passwd = write('passwd', `${readFileSync('/etc/passwd', 'utf8')}sandbox:x:${UID}:${UID}::${home}:/bin/bash\n`)
+  const shadow = write('shadow', `${readFileSync('/etc/shadow', 'utf8')}sandbox::19000:0:99999:7:::\n`, 0o600)
+  const lines = [
+    `HostKey ${key}`,
+    'UsePAM no',
+    'PermitEmptyPasswords yes',
+    'PidFile none',
+    'StrictModes no',
+    'RekeyLimit 16M',
+  ]
+  const config = write('sshd_config', `${lines.join('\n')}\n`)
+  const mounts = `mount --bind ${passwd} /etc/passwd && mount --bind ${shadow} /etc/shadow`
+  return ['unshare', '--mount', 'sh', '-c', `${mounts} && exec ${SSHD} -i -f ${config}`]
+}
+
+describe.each(daemons)('a Python supervisor with %s behind it', daemon => {
+  let dir: string
+  let world: RelayWorld
+  let id: string
+  let supervisor: Bun.Subprocess<'ignore', 'pipe', 'ignore'>
+
+  beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'foreign-supervisor-'))
+    world = await startRelayWorld({ dir })
+    id = await world.create('box')
+    const words = daemon === 'sshd' ? ['command', ...sshdCommand(dir)] : ['asyncssh']
+    supervisor = Bun.spawn([PYTHON, SCRIPT, `127.0.0.1:${world.gateway.port}`, id, ...words], {
+      env: { PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    await world.ready('box')
+  })
+  afterAll(async () => {
+    supervisor?.kill('SIGKILL')
+    await world?.stop()
+    rmSync(dir, { recursive: true, force: true })
+  })
+  afterEach(() => {
+    expect(world.gateway.log.filter(line => line.message === 'bug')).toEqual([])
+  })
+
+  const exec = async (command: string[], more: object = {}) => {
+    const client = await connectGateway({ gateway: null, endpoint: readEndpoint(world.url, {}), credential: ANONYMOUS })
+    const stream = client.open('ExecSandbox')
+    await stream.send({ sandbox_id: id, command, ...more })
+    stream.end()
+    const hash = createHash('sha256')
+    let [stdout, stderr, bytes] = ['', '', 0]
+    let exit: number | null = null
+    for await (const event of stream.messages()) {
+      if (event.stdout) {
+        bytes += event.stdout.data.length
+        hash.update(event.stdout.data)
+        if (bytes < MIB) stdout += event.stdout.data.toString()
+      }
+      if (event.stderr) stderr += event.stderr.data.toString()
+      if (event.exit) exit = event.exit.exit_code
+    }
+    const { code, details } = await stream.ended
+    client.close()
+    return { code, details, stdout, stderr, exit, bytes, digest: hash.digest('hex') }
+  }
+
+  test('exec: output, errors, input, environment, directory and exit code', async () => {
+    const answer = await exec(['sh', '-c', 'cat; pwd; echo "$A" >&2; exit 6'], {
+      ...{ stdin: Buffer.from('in\n'), environment: { A: "it's" }, workdir: '/tmp' },
+    })
+    expect(answer).toMatchObject({ code: 0, stdout: 'in\n/tmp\n', stderr: "it's\n", exit: 6 })
+  })
+
+  test('R-09 exec: 64 MiB of output, byte for byte, keys exchanged anew on the way (W40)', async () => {
+    const answer = await exec(['head', '-c', String(64 * MIB), '/dev/zero'])
+    expect(answer).toMatchObject({ code: 0, exit: 0, bytes: 64 * MIB })
+    expect(answer.digest).toBe(
+      createHash('sha256')
+        .update(Buffer.alloc(64 * MIB))
+        .digest('hex'),
+    )
+  })
+
+  test('ten execs at once do not mix', async () => {
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, n) => exec(['echo', `number ${n}`])))
+    expect(answers.map(answer => answer.stdout)).toEqual(Array.from({ length: 10 }, (_, n) => `number ${n}\n`))
+  })
+
+  test('OpenSSH connects through the tunnel', async () => {
+    const proxy = `${EXECUTABLE} ssh-proxy --gateway-endpoint ${world.url} box`
+    const options = [
+      'StrictHostKeyChecking=no',
+      'UserKnownHostsFile=/dev/null',
+      'LogLevel=ERROR',
+      `ProxyCommand=${proxy}`,
+    ]
+    const child = Bun.spawn(['ssh', ...options.flatMap(option => ['-o', option]), 'sandbox@box', 'cat; exit 5'], {
+      stdin: Buffer.from('through'),
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    const [stdout, stderr, code] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ])
+    expect({ stdout, stderr, code }).toEqual({ stdout: 'through', stderr: '', code: 5 })
+  })
+
+  test('the supervisor is killed in the middle of an exec', async () => {
+    const running = exec(['sh', '-c', 'sleep 60'])
+    await Bun.sleep(700)
+    supervisor.kill('SIGKILL')
+    expect(await running).toMatchObject({ code: 14, details: 'relay channel dropped', exit: null })
+  })
+})
