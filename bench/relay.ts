@@ -9,20 +9,27 @@ import type { ClientHttp2Session } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { systemClock } from '../src/base/clock.ts'
 import { openSession, readEndpoint } from '../src/client/channel.ts'
 import { ANONYMOUS } from '../src/client/credential.ts'
 import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../src/client/session.ts'
 import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
+import { createSandboxSsh } from '../src/dev/sandbox-ssh.ts'
 import { encodeInit } from '../src/live/relay-frame.ts'
 import { RelayWire } from '../src/live/relay-wire.ts'
+import { createLogger } from '../src/observe/log.ts'
+import { createFdSink } from '../src/observe/log-sink.ts'
 import { freePort, startDriver, untilListening } from './gateway.ts'
 
 const MIB = 1 << 20
 const BULK_MIB = 256
 const PINGS = 2000
 const OPENS = 200
-const IDLE_SUPERVISORS = 200
+const PING_RELAYS = 50
+const EXECS = 200
+const IDLE_SUPERVISORS = [200, 1000]
+const SETTLE_MS = 3000
 const IDLE_RELAYS = 100
 const TICKS_PER_SEC = 100
 const SERVICE = '/openshell.v1.OpenShell'
@@ -41,6 +48,8 @@ interface World {
   cpuMs(): number
   /** A sandbox whose supervisor is connected. */
   sandbox(): Promise<TunnelTicket>
+  /** A sandbox with an SSH daemon; its id. */
+  shell(): Promise<string>
   stop(): Promise<void>
 }
 
@@ -79,7 +88,7 @@ function flood(to: Duplex, bytes: number): void {
   go()
 }
 
-async function supervise(url: string, sandboxId: string): Promise<ClientHttp2Session> {
+async function supervise(url: string, sandboxId: string, serving = serve): Promise<ClientHttp2Session> {
   const session = await openSession(readEndpoint(url, {}))
   const control = new GrpcStream(
     openCall(session, `${SERVICE}/ConnectSupervisor`, {}),
@@ -94,7 +103,7 @@ async function supervise(url: string, sandboxId: string): Promise<ClientHttp2Ses
       if (!message.relay_open) continue
       const stream = openCall(session, `${SERVICE}/RelayStream`, {})
       stream.write(encodeInit(message.relay_open.channel_id))
-      serve(new RelayWire(stream, { awaitsInit: false }))
+      serving(new RelayWire(stream, { awaitsInit: false }))
     }
   }
   void follow()
@@ -130,16 +139,28 @@ async function startWorld(executable: string): Promise<World> {
     const { token } = await eventually(() => callOnce(client.open('CreateSshSession'), { sandbox_id: sandboxId }))
     return { sandboxId, token, connectPath: '/connect/ssh' }
   }
+  const create = async (): Promise<string> => {
+    const name = `bench-${made++}`
+    const { sandbox } = await eventually(() => callOnce(client.open('CreateSandbox'), { name, spec: {} }))
+    return sandbox!.metadata!.id
+  }
   return {
     client,
     memoryKib: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]),
     cpuMs: () => ((Number(stat()[11]) + Number(stat()[12])) / TICKS_PER_SEC) * 1000,
     async sandbox() {
-      const name = `bench-${made++}`
-      const { sandbox } = await eventually(() => callOnce(client.open('CreateSandbox'), { name, spec: {} }))
-      const id = sandbox!.metadata!.id
+      const id = await create()
       sessions.push(await supervise(url, id))
       return ticketFor(id)
+    },
+    async shell() {
+      const id = await create()
+      const environment = { PATH: process.env['PATH'] ?? '', HOME: dir }
+      const log = createLogger({ level: 'error', format: 'text', clock: systemClock, sink: createFdSink(2) })
+      const daemon = createSandboxSsh({ dir, environment }, log)
+      sessions.push(await supervise(url, id, relay => daemon.serve(relay)))
+      await ticketFor(id)
+      return id
     },
     async stop() {
       for (const session of sessions) session.destroy()
@@ -272,22 +293,58 @@ async function measure(executable: string): Promise<Figures> {
     figures.set('CONNECT to 200, p50 / p99', opened.open)
     figures.set('open to first byte, p50 / p99', opened.first)
     figures.set('ping-pong 64 B, 1 relay, p50 / p99', await pingPong(world, tickets.slice(0, 1)))
-    const fifty = Array.from({ length: 50 }, (_, i) => [...tickets, ...eightOfOne][i % 16]!)
-    figures.set('ping-pong 64 B, up to 24 relays, p50 / p99', await pingPong(world, fifty.slice(0, 24)))
-    await Bun.sleep(1000)
+    const many = await Promise.all(
+      Array.from({ length: PING_RELAYS }, (_, i) => anotherTicket(world, tickets[i % tickets.length]!)),
+    )
+    figures.set(`ping-pong 64 B, ${PING_RELAYS} relays, p50 / p99`, await pingPong(world, many))
+    figures.set('exec true, p50 / p99', await execs(world))
     const before = world.memoryKib()
-    for (let i = 0; i < IDLE_SUPERVISORS; i++) await world.sandbox()
-    const supervised = world.memoryKib()
-    figures.set('memory per idle supervisor', `${((supervised - before) / IDLE_SUPERVISORS).toFixed(0)} KiB`)
     const idle: Duplex[] = []
     for (let i = 0; i < IDLE_RELAYS; i++) idle.push(await connect(world, await anotherTicket(world, tickets[i % 8]!)))
-    figures.set('memory per idle relay', `${((world.memoryKib() - supervised) / IDLE_RELAYS).toFixed(0)} KiB`)
-    figures.set('memory in all', `${(world.memoryKib() / 1024).toFixed(0)} MiB`)
+    figures.set('memory per idle relay', `${((world.memoryKib() - before) / IDLE_RELAYS).toFixed(0)} KiB`)
     for (const socket of idle) socket.destroy()
   } finally {
     await world.stop()
   }
+  await measureIdle(executable, figures)
   return figures
+}
+
+/** What supervisors that do nothing cost a gateway that was just started. */
+async function measureIdle(executable: string, figures: Figures): Promise<void> {
+  const world = await startWorld(executable)
+  try {
+    await Bun.sleep(SETTLE_MS)
+    const before = world.memoryKib()
+    let made = 0
+    for (const count of IDLE_SUPERVISORS) {
+      for (; made < count; made++) await world.sandbox()
+      await Bun.sleep(SETTLE_MS)
+      const now = world.memoryKib()
+      figures.set(
+        `memory per idle supervisor, ${count}`,
+        `${((now - before) / count).toFixed(0)} KiB, ${(now / 1024).toFixed(0)} MiB in all`,
+      )
+    }
+  } finally {
+    await world.stop()
+  }
+}
+
+/** Commands that only end, one after another, by an SSH daemon in this process. */
+async function execs(world: World): Promise<string> {
+  const id = await world.shell()
+  const times: number[] = []
+  for (let i = 0; i < EXECS; i++) {
+    const begun = performance.now()
+    const stream = world.client.open('ExecSandbox')
+    await stream.send({ sandbox_id: id, command: ['true'] })
+    stream.end()
+    for await (const event of stream.messages()) if (event.exit) times.push(performance.now() - begun)
+    const end = await stream.ended
+    if (end.code !== 0) throw new Error(end.details)
+  }
+  return pair(times)
 }
 
 async function anotherTicket(world: World, ticket: TunnelTicket): Promise<TunnelTicket> {
