@@ -1,4 +1,3 @@
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { StartError } from '../base/errors.ts'
 import { readConfig } from '../config/read.ts'
@@ -7,13 +6,12 @@ import { freePort } from '../dev/free-port.ts'
 import { REALM } from '../dev/realm.ts'
 import { defineGatewayCommand } from './command.ts'
 import { configFrom } from './load-config.ts'
-import { selfCommand } from './self-command.ts'
+import { isCompiled, selfCommand } from './self-command.ts'
 import { runGateway } from './serve.ts'
+import { stateHome } from './state-home.ts'
 import { VERSION } from './version.ts'
 
 const DEFAULT_PORT = 8080
-
-const stateHome = (): string => process.env['XDG_STATE_HOME'] || join(homedir(), '.local/state')
 
 /** `openshell-gateway dev`: a gateway to try things out with, on loopback, with everything it needs (decision 7). */
 export const command = defineGatewayCommand({
@@ -77,7 +75,7 @@ async function startWith(world: DevWorld) {
 
 /** What to paste next, for a person who has nothing else installed. */
 function welcome(address: string, world: DevWorld): string {
-  const self = Bun.main.startsWith('/$bunfs/') ? selfCommand()[0] : 'npx -y bun@1.4.5 src/main.ts'
+  const self = isCompiled() ? selfCommand()[0] : 'npx -y bun@1.4.5 src/main.ts'
   const users = REALM.users.map(user => `${user.name} / ${user.password}`).join(', ')
   return `
 OpenShell gateway for development   http://${address}

@@ -1,4 +1,3 @@
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { StartError } from '../base/errors.ts'
@@ -10,9 +9,8 @@ import { createFdSink } from '../observe/log-sink.ts'
 import { defineGatewayCommand } from './command.ts'
 import { selfCommand } from './self-command.ts'
 import { listenToSignals } from './signals.ts'
+import { stateHome } from './state-home.ts'
 import { VERSION } from './version.ts'
-
-const stateHome = (): string => process.env['XDG_STATE_HOME'] || join(homedir(), '.local/state')
 
 /** `openshell-gateway local-driver`: the embedded compute driver in a process of its own (decision 7). */
 export const command = defineGatewayCommand({

@@ -6,9 +6,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaul
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
-import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
+import type { DevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome } from '../kit/client-home.ts'
-import { type GatewayProcess, startGateway } from '../kit/gateway.ts'
+import type { GatewayProcess } from '../kit/gateway.ts'
+import { startGatewayWithIssuer } from '../kit/signed-in-gateway.ts'
 import { beginLogin } from '../kit/terminal-login.ts'
 
 setDefaultTimeout(60_000)
@@ -28,14 +29,7 @@ describe.skipIf(!program)('a person with a browser', () => {
   let home: ClientHome
 
   beforeAll(async () => {
-    issuer = await startDevIssuer()
-    gateway = await startGateway({
-      args: [
-        ...['--compute-driver-socket', '/run/openshell-none/compute.sock'],
-        ...['--oidc-issuer', issuer.url, '--oidc-scopes-claim', 'scope'],
-      ],
-    })
-    await gateway.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+    ;({ issuer, gateway } = await startGatewayWithIssuer())
     browser = await chromium.launch({ executablePath: program!, args: ['--no-sandbox'] })
   })
   afterAll(async () => {

@@ -6,10 +6,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaul
 import { existsSync, readFileSync, statSync, utimesSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
+import type { DevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome, scripted } from '../kit/client-home.ts'
-import { type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+import { type GatewayProcess, until } from '../kit/gateway.ts'
 import { signIn } from '../kit/scripted-browser.ts'
+import { startGatewayWithIssuer } from '../kit/signed-in-gateway.ts'
 import { beginLogin as begin } from '../kit/terminal-login.ts'
 import { startTokenIssuer, type TokenIssuer } from '../kit/token-issuer.ts'
 
@@ -20,14 +21,7 @@ let gateway: GatewayProcess
 let home: ClientHome
 
 beforeAll(async () => {
-  issuer = await startDevIssuer()
-  gateway = await startGateway({
-    args: [
-      ...['--compute-driver-socket', '/run/openshell-none/compute.sock'],
-      ...['--oidc-issuer', issuer.url, '--oidc-scopes-claim', 'scope'],
-    ],
-  })
-  await gateway.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+  ;({ issuer, gateway } = await startGatewayWithIssuer())
 })
 afterAll(async () => {
   await gateway?.stop()

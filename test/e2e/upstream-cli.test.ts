@@ -4,10 +4,11 @@
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { readFileSync, rmSync } from 'node:fs'
-import { type DevIssuer, startDevIssuer } from '../../src/dev/issuer.ts'
+import type { DevIssuer } from '../../src/dev/issuer.ts'
 import { type ClientHome, createClientHome, scripted } from '../kit/client-home.ts'
-import { type GatewayProcess, startGateway } from '../kit/gateway.ts'
+import type { GatewayProcess } from '../kit/gateway.ts'
 import { fetchUpstreamCli } from '../kit/peers.ts'
+import { startGatewayWithIssuer } from '../kit/signed-in-gateway.ts'
 
 setDefaultTimeout(60_000)
 
@@ -26,14 +27,7 @@ describe.skipIf(typeof cliPath !== 'string')('the openshell command 0.0.38 and o
   let home: ClientHome
 
   beforeAll(async () => {
-    issuer = await startDevIssuer()
-    gateway = await startGateway({
-      args: [
-        ...['--compute-driver-socket', '/run/openshell-none/compute.sock'],
-        ...['--oidc-issuer', issuer.url, '--oidc-scopes-claim', 'scope'],
-      ],
-    })
-    await gateway.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+    ;({ issuer, gateway } = await startGatewayWithIssuer())
   })
   afterAll(async () => {
     await gateway?.stop()
