@@ -27,13 +27,27 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\]|::ffff:127(\.\d{1,3}
 
 const SIGNALS: readonly string[] = ['ABRT', 'ALRM', 'HUP', 'INT', 'KILL', 'PIPE', 'QUIT', 'TERM', 'USR1', 'USR2']
 
+/**
+ * A private key that the library can read back: what it generates lacks the leading zeros of the public half, and so
+ * one key in 256 is unfit.
+ */
+function generateHostKey(): string {
+  for (;;) {
+    const { private: key } = utils.generateKeyPairSync('ed25519')
+    if (!(utils.parseKey(key) instanceof Error)) return key
+  }
+}
+
 export function createSandboxSsh(options: SandboxProcessOptions, log: Logger): SandboxSsh {
-  const hostKey = utils.generateKeyPairSync('ed25519').private
   const connections = new Set<Connection>()
   const processes = new Set<SandboxProcess>()
 
   const server = new Server(
-    { hostKeys: [hostKey], keepaliveInterval: LIMITS.execKeepaliveMs, keepaliveCountMax: LIMITS.execKeepalivesMissed },
+    {
+      hostKeys: [generateHostKey()],
+      keepaliveInterval: LIMITS.execKeepaliveMs,
+      keepaliveCountMax: LIMITS.execKeepalivesMissed,
+    },
     client => {
       connections.add(client)
       // Whoever gets here came through the gateway: any name, and no proof (spec/relay.md §7.2).
