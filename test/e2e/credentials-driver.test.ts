@@ -75,7 +75,7 @@ describe.skipIf(skipped !== null)('a credentials driver in Go with a real Keyclo
   }
 
   beforeAll(async () => {
-    keycloak = await startKeycloak('24.0.5', TOKEN_SECS)
+    keycloak = await startKeycloak({ tokenSecs: TOKEN_SECS })
     await startGo()
     compute = await startDriver('compute-driver.ts', join(directory, 'compute.sock'))
     metricsPort = await freePort(0, true)

@@ -26,7 +26,7 @@ describe.skipIf(skipped !== null).each(['24.0.5', '26.0.7'])('Keycloak %s', vers
   let home: ClientHome
 
   beforeAll(async () => {
-    keycloak = await startKeycloak(version)
+    keycloak = await startKeycloak({ version, asksConsent: true })
     browser = await chromium.launch({ executablePath: program!, args: ['--no-sandbox'] })
     home = createClientHome()
     gateway = await startGateway({

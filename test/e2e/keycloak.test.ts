@@ -3,47 +3,24 @@
  * tokens carry `azp` and no `aud` (decision 1), and the gateway runs with its default audience flags.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { freePort } from '../../src/dev/free-port.ts'
 import { type GatewayProcess, startGateway } from '../kit/gateway.ts'
-import { findPeers } from '../kit/peers.ts'
+import { type Keycloak, noKeycloak as skipped, startKeycloak } from '../kit/keycloak.ts'
 
-const peers = findPeers('the test with a real Keycloak')
-const missing = ['java', 'mvn'].filter(tool => Bun.which(tool) === null)
-const skipped =
-  'skipped' in peers
-    ? peers.skipped
-    : missing.length > 0
-      ? `the test with a real Keycloak needs a JDK and Maven; not found: ${missing.join(', ')}`
-      : null
 if (skipped !== null) console.log(`skipped: ${skipped}`)
 
 /** Downloading Keycloak for the first time takes most of it. */
 const START_MS = 300_000
 
 describe.skipIf(skipped !== null)('a real Keycloak', () => {
-  let keycloak: ChildProcess
-  let ended: Promise<unknown>
-  let issuer: string
+  let keycloak: Keycloak
   let gateway: GatewayProcess
 
   beforeAll(async () => {
-    const { folder, python } = peers as Exclude<typeof peers, { skipped: string }>
-    const port = await freePort(0, true)
-    keycloak = spawn(python, [join(folder, 'keycloak.py'), '--port', String(port)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    ended = new Promise(resolve => keycloak.once('exit', resolve))
-    const line = new Promise<string>(resolve => createInterface({ input: keycloak.stdout! }).once('line', resolve))
-    const [url = ''] = String(await Promise.race([line, ended])).split(' ')
-    issuer = url
-    expect(issuer).toContain('/realms/')
+    keycloak = await startKeycloak()
     gateway = await startGateway({
       args: [
         ...['--compute-driver-socket', '/run/openshell-none/compute.sock'],
-        ...['--oidc-issuer', issuer, '--oidc-scopes-claim', 'scope'],
+        ...['--oidc-issuer', keycloak.issuer, '--oidc-scopes-claim', 'scope'],
       ],
     })
     await gateway.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
@@ -51,12 +28,11 @@ describe.skipIf(skipped !== null)('a real Keycloak', () => {
 
   afterAll(async () => {
     await gateway?.stop()
-    keycloak?.kill('SIGTERM')
-    await ended
+    await keycloak?.stop()
   }, 30_000)
 
   const grant = async (form: Record<string, string>): Promise<string> => {
-    const answer = await fetch(`${issuer}/protocol/openid-connect/token`, {
+    const answer = await fetch(`${keycloak.issuer}/protocol/openid-connect/token`, {
       method: 'POST',
       body: new URLSearchParams(form),
     })

@@ -1,10 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { freePort } from '../../src/dev/free-port.ts'
 import { findPeers } from './peers.ts'
 
-/** A Keycloak with the realm of the documentation, whose public client asks people for consent. */
+/** A Keycloak with the realm of the documentation. */
 export interface Keycloak {
   readonly issuer: string
   stop(): Promise<void>
@@ -21,38 +20,48 @@ export const noKeycloak: string | null =
       ? `the test with a real Keycloak needs a JDK and Maven; not found: ${missing.join(', ')}`
       : null
 
-const REALM = `import json, keycloak, os
-realm = keycloak.realm(ttl=int(os.environ["TOKEN_SECS"]))
-for client in realm["clients"]:
-    if client["clientId"] == "openshell-cli":
-        client["consentRequired"] = True
-print(json.dumps(realm))`
+/** What a realm differs in from the one of the documentation. */
+export interface KeycloakOptions {
+  readonly version?: string
+  /** How long its access tokens live. */
+  readonly tokenSecs?: number
+  /** Its public client asks people for consent. */
+  readonly asksConsent?: boolean
+}
 
-/** Starts it; the first start of a version downloads it. Its access tokens live for `tokenSecs`. */
-export async function startKeycloak(version: string, tokenSecs = 300): Promise<Keycloak> {
+/** Runs until SIGTERM, and gives a busy machine more time than the script does by itself. */
+const PROGRAM = `import json, keycloak, signal, sys
+options = json.loads(sys.argv[1])
+realm = keycloak.realm(ttl=options["tokenSecs"])
+for client in realm["clients"]:
+    if client["clientId"] == "openshell-cli" and options["asksConsent"]:
+        client["consentRequired"] = True
+server = keycloak.start(realm, options["port"], options["version"], wait=180)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print(server.issuer, flush=True)
+try:
+    server.proc.wait()
+finally:
+    server.stop()`
+
+/** Starts it; the first start of a version downloads it. */
+export async function startKeycloak(options: KeycloakOptions = {}): Promise<Keycloak> {
   if ('skipped' in peers) throw new Error(peers.skipped)
   const { python, folder } = peers
-  const dir = mkdtempSync(join(tmpdir(), 'keycloak-'))
-  const realm = Bun.spawnSync([python, '-c', REALM], {
-    env: { ...process.env, PYTHONPATH: folder, TOKEN_SECS: String(tokenSecs) },
-    stderr: 'inherit',
+  const given = { version: '24.0.5', tokenSecs: 300, asksConsent: false, ...options, port: await freePort(0, true) }
+  const child = spawn(python, ['-c', PROGRAM, JSON.stringify(given)], {
+    env: { ...process.env, PYTHONPATH: folder },
+    stdio: ['ignore', 'pipe', 'inherit'],
   })
-  writeFileSync(join(dir, 'realm.json'), realm.stdout)
-  const port = String(await freePort(0, true))
-  const script = [join(folder, 'keycloak.py'), join(dir, 'realm.json'), '--port', port, '--version', version]
-  const child = Bun.spawn([python, ...script], { stdin: 'ignore', stdout: 'pipe', stderr: 'ignore' })
-  let said = ''
-  for await (const chunk of child.stdout) {
-    said += new TextDecoder().decode(chunk)
-    if (said.includes(' ready after ')) break
-  }
-  if (!said.includes(' ready after ')) throw new Error(`Keycloak ${version} did not start: ${said.slice(-500)}`)
+  const ended = new Promise<null>(resolve => child.once('exit', () => resolve(null)))
+  const line = new Promise<string>(resolve => createInterface({ input: child.stdout }).once('line', resolve))
+  const issuer = await Promise.race([line, ended])
+  if (issuer === null) throw new Error(`Keycloak ${given.version} did not start`)
   return {
-    issuer: /http\S+/.exec(said)![0],
+    issuer,
     async stop() {
       child.kill('SIGTERM')
-      await child.exited
-      rmSync(dir, { recursive: true, force: true })
+      await ended
     },
   }
 }
