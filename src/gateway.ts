@@ -15,6 +15,7 @@ import {
   requireUsable,
 } from './gateway/peers.ts'
 import { blaming, refuseHopeless } from './gateway/preflight.ts'
+import { processMemory, watchQuietMemory } from './gateway/quiet-memory.ts'
 import { announce, answerObserved, applyLogLevel, observeHttp, openSidePorts } from './gateway/reporting.ts'
 import { LIMITS } from './limits.ts'
 import { createLive } from './live/live.ts'
@@ -255,6 +256,7 @@ async function assemble(
   tls?.startWatching()
   live.start()
   prober.start()
+  owned.add('memory', watchQuietMemory(clock, processMemory), it => it.cancel())
 
   const release = async () => {
     await owned.closeAll(log)

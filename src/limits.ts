@@ -611,6 +611,18 @@ export const LIMITS = {
   /** A file that holds one log level. */
   levelFileBytes: 1024,
 
+  // Memory given back after a burst
+  /** How often it is looked whether there is something to give back. */
+  quietLookMs: 5000,
+  /** Less of one processor than this is quiet: a thousand idle supervisors use half of it. */
+  quietCpuShare: 0.1,
+  /** Growth since the last time that is worth it: about what the code of a busy gateway takes. */
+  quietGrowthBytes: 8_388_608,
+  /** By then the runtime has shrunk, which takes code that nothing else does. */
+  quietShrinkMs: 2000,
+  /** Least time between two times: what is called again has to be compiled again. */
+  quietPauseMs: 30_000,
+
   // Service manager
   /** One word to the service manager: it reads at once, or is not there. */
   notifySendMs: 1000,

@@ -1,5 +1,6 @@
-import { dlopen, FFIType, ptr } from 'bun:ffi'
+import { FFIType, type Library, ptr } from 'bun:ffi'
 import { type Clock, systemClock, type Timer } from '../base/clock.ts'
+import { openLibc } from '../base/libc.ts'
 import { LIMITS } from '../limits.ts'
 
 /** Sends one datagram to the service manager; false = it could not be sent. */
@@ -58,7 +59,7 @@ export function connectServiceManager(
   const { NOTIFY_SOCKET: socket, WATCHDOG_USEC: watchdogUs, WATCHDOG_PID: watchdogPid } = environment
   for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) delete environment[name]
   if (!socket) return null
-  const libc = openLibc()
+  const libc = openLibc(LIBC_SYMBOLS)
   const address = unixAddress(socket)
   if (libc === null || address === null) return null
   const isOurs = watchdogPid === undefined || watchdogPid === String(process.pid)
@@ -101,23 +102,7 @@ const LIBC_SYMBOLS = {
   clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
 } as const
 
-const openSymbols = (name: string) => dlopen(name, LIBC_SYMBOLS).symbols
-type Libc = ReturnType<typeof openSymbols>
-
-/** File names of the C library: glibc first, then musl on the two processors we build for. */
-const LIBC_NAMES = ['libc.so.6', 'libc.musl-x86_64.so.1', 'libc.musl-aarch64.so.1']
-
-function openLibc(): Libc | null {
-  for (const name of LIBC_NAMES) {
-    try {
-      return openSymbols(name)
-    } catch (error) {
-      // The next name may be this system's; a loader that finds no file throws a plain error.
-      if (!(error instanceof Error)) throw error
-    }
-  }
-  return null
-}
+type Libc = Library<typeof LIBC_SYMBOLS>['symbols']
 
 const SOCK_DGRAM_CLOEXEC = 0o2000002
 const SOL_SOCKET = 1

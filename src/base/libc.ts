@@ -1,0 +1,19 @@
+import { dlopen, type FFIFunction, type Library } from 'bun:ffi'
+
+/** File names of the C library: glibc first, then musl on the two processors we build for. */
+const NAMES = ['libc.so.6', 'libc.musl-x86_64.so.1', 'libc.musl-aarch64.so.1']
+
+/** Functions of the C library that the runtime has no other way to; null on a system without a known one. */
+export function openLibc<Symbols extends Record<string, FFIFunction>>(
+  symbols: Symbols,
+): Library<Symbols>['symbols'] | null {
+  for (const name of NAMES) {
+    try {
+      return dlopen(name, symbols).symbols
+    } catch (error) {
+      // The next name may be this system's; a loader that finds no file throws a plain error.
+      if (!(error instanceof Error)) throw error
+    }
+  }
+  return null
+}
