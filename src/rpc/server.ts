@@ -1,6 +1,13 @@
 import http2 from 'node:http2'
 import type { Duplex } from 'node:stream'
-import { Server as GrpcServer, type ServerInterceptor, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js'
+import {
+  Server as GrpcServer,
+  logVerbosity,
+  type ServerInterceptor,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  setLogVerbosity,
+} from '@grpc/grpc-js'
 import { type MethodRow, rowFor } from '../auth/methods.ts'
 import { GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
@@ -74,6 +81,8 @@ type StreamListener = (stream: http2.ServerHttp2Stream, headers: http2.IncomingH
 const GRPC_CONTENT = 'application/grpc'
 
 export function createRpcServer(options: RpcServerOptions): RpcServer {
+  // The library would print header values that it cannot take, tokens among them, to standard error as they came (P-09).
+  setLogVerbosity(logVerbosity.NONE)
   const origins = new WeakMap<http2.Http2Session, Origin>()
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()

@@ -11,7 +11,7 @@ import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
 import { callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
 import { type FakeIssuer, signingKey, startIssuer } from '../kit/issuer.ts'
 import { isListening } from '../kit/processes.ts'
-import { openBare } from '../kit/raw-call.ts'
+import { callLiterally, openBare } from '../kit/raw-call.ts'
 import { runToEnd } from '../kit/run-to-end.ts'
 
 setDefaultTimeout(30_000)
@@ -339,6 +339,19 @@ describe('P-09: canaries in every secret', () => {
     expect(found(log, secrets)).toEqual([])
     // Sessions are kept by digest (decision 18).
     expect(found(readFileSync(join(gateway.dir, 'gateway.db')).toString('latin1'), { token })).toEqual([])
+  })
+
+  test('a header value that no gRPC library takes is written down nowhere, standard error included', async () => {
+    const own = await startGateway({ args: [...ABSENT, '--log-level', 'trace'], env: { GRPC_TRACE: 'all' } })
+    const odd = 'canary-with-odd-bytes'
+    await callLiterally(own.port, '/openshell.v1.OpenShell/Health', [
+      ['authorization', `Bearer ${odd}\u00e9`],
+      ['x-sandbox-secret', `${odd}\u009b31m`],
+    ])
+    expect(await own.stop()).toBe(0)
+    await until('the end of its words', () => own.child.stderr?.readableEnded)
+    expect(found(own.output(), { odd })).toEqual([])
+    expect(own.output().split('\n').filter(line => line !== '' && !line.startsWith('{"time":'))).toEqual([])
   })
 
   test('--help shows no value of the environment, and no refusal repeats a secret', async () => {
