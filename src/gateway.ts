@@ -29,7 +29,7 @@ import { createSshConnect } from './net/ssh-connect.ts'
 import { createTls } from './net/tls.ts'
 import { createWsTunnel } from './net/ws-tunnel.ts'
 import { createAudit } from './observe/audit.ts'
-import { createLogger, type RootLogger, type SandboxLine } from './observe/log.ts'
+import { createLogger, type LogSink, type RootLogger, type SandboxLine } from './observe/log.ts'
 import { createFdSink } from './observe/log-sink.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { createReadinessProber } from './observe/readiness.ts'
@@ -73,16 +73,9 @@ export async function startGateway(config: Config, options: GatewayOptions): Pro
     onSandboxLine: line => onSandboxLine(line),
   })
   try {
-    return await assemble(
-      config,
-      options,
-      owned,
-      log,
-      hook => {
-        onSandboxLine = hook
-      },
-      () => sink.flush(LIMITS.logFlushMs),
-    )
+    return await assemble(config, options, owned, log, sink, hook => {
+      onSandboxLine = hook
+    })
   } catch (error) {
     await owned.closeAll(log)
     await sink.flush(LIMITS.logFlushMs)
@@ -95,8 +88,8 @@ async function assemble(
   options: GatewayOptions,
   owned: Owned,
   log: RootLogger,
+  sink: LogSink,
   onSandboxLines: (hook: (line: SandboxLine) => void) => void,
-  flush: () => Promise<void>,
 ): Promise<Gateway> {
   announce(config, options, log)
   applyLogLevel(config, log)
@@ -226,6 +219,7 @@ async function assemble(
     pendingRelays: () => live.relays.pending,
     tunnels: () => ({ ssh: live.tunnels.open, ws: wsTunnel.open }),
     connections: () => listener.connections(),
+    droppedLogLines: () => sink.dropped,
     keyAgeSeconds: () => secondsOf(auth.readiness().keysAgeMs),
     certificateEndMs: () => tls?.notAfterMs() ?? null,
   })
@@ -260,7 +254,7 @@ async function assemble(
 
   const release = async () => {
     await owned.closeAll(log)
-    await flush()
+    await sink.flush(LIMITS.logFlushMs)
     finished.resolve()
   }
   return {

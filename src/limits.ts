@@ -41,8 +41,11 @@ export const LIMITS = {
   logFieldChars: 8192,
   /** Bytes of finished lines waiting for a reader; above, informational lines are dropped and counted (decision 26). */
   logQueueBytes: 1_048_576,
-  /** Audit lines may use this much more before they are dropped too. */
+  /** Audit lines may fill the queue to here before they are dropped too. */
   logAuditBytes: 4_194_304,
+  /** How soon a full pipe, and a full disk, is tried again. */
+  logReaderRetryMs: 20,
+  logDiskRetryMs: 200,
 
   // Connections (net/)
   /** Main port; the descriptor limit may lower it (F-14). */

@@ -2,58 +2,89 @@ import { write } from 'node:fs'
 import { LIMITS } from '../limits.ts'
 import type { LogSink } from './log.ts'
 
-/** How long to wait before a pipe that is full is tried again. */
-const RETRY_MS = 20
+/** `write` of node:fs, as far as a sink uses it. */
+export type WriteBytes = (
+  fd: number,
+  bytes: Uint8Array,
+  done: (error: NodeJS.ErrnoException | null, written: number) => void,
+) => void
+
+/** What says that nobody will ever read again; any other failure, a full disk above all, may pass. */
+const GONE = new Set(['EPIPE', 'EBADF', 'ECONNRESET', 'ENOTCONN', 'EINVAL'])
+
+interface Waiting {
+  /** Empty = dropped; its place goes at the next clearing up. */
+  line: string
+  readonly keep: boolean
+}
 
 /**
  * Lines to a file descriptor. One write is under way at a time, off the event loop; what comes meanwhile waits in a
- * bounded queue. A reader that stops reading costs lines, never a request (decision 26); a closed reader costs nothing.
+ * bounded queue. A reader that stops reading or a disk that is full costs lines, never a request (decision 26), and
+ * writing goes on where it stopped; a reader that is gone costs nothing.
  */
-export function createFdSink(fd: number): LogSink {
-  let waiting: { line: string; keep: boolean }[] = []
+export function createFdSink(
+  fd: number,
+  writeBytes: WriteBytes = (to, bytes, done) => write(to, bytes, 0, bytes.length, null, done),
+): LogSink {
+  let waiting: Waiting[] = []
   let waitingBytes = 0
+  let holes = 0
+  /** No line that may be dropped stands before this one. */
+  let oldest = 0
   let writing = false
   let closed = false
   let dropped = 0
+  let told = 0
   let idle: (() => void)[] = []
 
-  const settle = () => {
-    writing = false
-    if (waiting.length > 0) return pump()
-    for (const done of idle) done()
-    idle = []
-  }
-
-  const put = (chunk: Buffer) =>
-    write(fd, chunk, 0, chunk.length, null, (error, written) => {
-      if (error?.code === 'EAGAIN') return void setTimeout(put, RETRY_MS, chunk).unref()
+  const put = (chunk: Uint8Array) =>
+    writeBytes(fd, chunk, (error, written) => {
+      if (error && !GONE.has(error.code ?? '')) {
+        const waitMs = error.code === 'EAGAIN' ? LIMITS.logReaderRetryMs : LIMITS.logDiskRetryMs
+        return void setTimeout(put, waitMs, chunk).unref()
+      }
       if (error) closed = true
-      if (!error && written < chunk.length) return put(chunk.subarray(written))
-      settle()
+      else if (written < chunk.length) return put(chunk.subarray(written))
+      writing = false
+      if (waiting.length > 0 && !closed) return pump()
+      for (const done of idle) done()
+      idle = []
     })
 
   const pump = () => {
     if (writing || waiting.length === 0) return
     const chunk = Buffer.from(waiting.map(item => item.line).join(''))
     waiting = []
-    waitingBytes = 0
+    waitingBytes = holes = oldest = 0
     writing = true
     put(chunk)
+  }
+
+  /** Drops the oldest line that need not be kept; false when there is none. */
+  const dropOldest = (): boolean => {
+    while (oldest < waiting.length && (waiting[oldest]!.keep || waiting[oldest]!.line === '')) oldest++
+    const item = waiting[oldest]
+    if (item === undefined) return false
+    waitingBytes -= item.line.length
+    item.line = ''
+    dropped++
+    holes++
+    if (holes > waiting.length / 2) {
+      waiting = waiting.filter(({ line }) => line !== '')
+      holes = oldest = 0
+    }
+    return true
   }
 
   return {
     write(line, keep) {
       if (closed) return
       const limit = keep ? LIMITS.logAuditBytes : LIMITS.logQueueBytes
-      if (waitingBytes + line.length > limit) {
-        const oldest = waiting.findIndex(item => !item.keep)
-        if (oldest < 0) {
-          dropped++
-          return
-        }
-        waitingBytes -= waiting[oldest]!.line.length
-        waiting.splice(oldest, 1)
+      while (waitingBytes + line.length > limit) {
+        if (dropOldest()) continue
         dropped++
+        return
       }
       waiting.push({ line, keep })
       waitingBytes += line.length
@@ -73,6 +104,12 @@ export function createFdSink(fd: number): LogSink {
     },
     get dropped() {
       return dropped
+    },
+    takeDropped() {
+      if (writing || dropped === told) return 0
+      const lost = dropped - told
+      told = dropped
+      return lost
     },
   }
 }

@@ -29,7 +29,10 @@ export interface LogSink {
   write(line: string, keep: boolean): void
   /** Waits until what was queued is written, at most `timeoutMs`. */
   flush(timeoutMs: number): Promise<void>
+  /** Lines that were dropped so far. */
   readonly dropped: number
+  /** Lines dropped since this was last asked; 0 while the reader is still behind. */
+  takeDropped(): number
 }
 
 export type LogFormat = 'json' | 'text'
@@ -95,6 +98,8 @@ const textField = (key: string, value: unknown): string => {
 
 /** Creates the logger that writes JSON lines, or the reference's text lines (spec/gateway.md §13). */
 export function createLogger(options: LogOptions): RootLogger {
+  const { sink } = options
+  const print = options.format === 'json' ? jsonLine : textLine
   let shown = options.level === 'off' ? Number.POSITIVE_INFINITY : LOG_LEVELS[options.level]
   const write: Write = (level, message, fields, keep) => {
     const sandboxId = fields['sandbox_id']
@@ -103,11 +108,10 @@ export function createLogger(options: LogOptions): RootLogger {
     const nowMs = options.clock.nowMs()
     if (typeof sandboxId === 'string' && options.onSandboxLine)
       options.onSandboxLine({ sandboxId, timestampMs: nowMs, level: level.toUpperCase(), target: TARGET, message })
-    if (visible)
-      options.sink.write(
-        options.format === 'json' ? jsonLine(nowMs, level, message, fields) : textLine(nowMs, level, message, fields),
-        keep,
-      )
+    if (!visible) return
+    const count = sink.takeDropped()
+    if (count > 0) sink.write(print(nowMs, 'warn', 'log lines dropped', { count }), true)
+    sink.write(print(nowMs, level, message, fields), keep)
   }
   return Object.assign(new BoundLogger(write, {}), {
     setLevel(level: LogLevel | 'off') {

@@ -17,7 +17,6 @@ export interface Metrics {
   countKeyRefreshFailure(): void
   /** Anything thrown that should not have been; 0 in every test run (O-07). */
   countBug(): void
-  countDroppedLogLines(lines: number): void
   setDriverUp(driver: 'compute' | 'credentials', isUp: boolean): void
   /** Values read when somebody looks; a source that throws is left out. */
   watch(sources: Partial<MetricSources>): void
@@ -32,6 +31,7 @@ export interface MetricSources {
   readonly pendingRelays: () => number
   readonly tunnels: () => { readonly ssh: number; readonly ws: number }
   readonly connections: () => number
+  readonly droppedLogLines: () => number
   /** Seconds since the issuer's keys were fetched; null = never. */
   readonly keyAgeSeconds: () => number | null
   /** End of the TLS certificate's validity, milliseconds since the epoch; null = plaintext. */
@@ -53,7 +53,6 @@ export const NO_METRICS: Metrics = {
   countRefusedConnection() {},
   countKeyRefreshFailure() {},
   countBug() {},
-  countDroppedLogLines() {},
   setDriverUp() {},
   watch() {},
   render: () => Promise.resolve(''),
@@ -86,6 +85,18 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
       },
     })
 
+  /** A counter that somebody else keeps. */
+  const total = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset()
+        this.inc(read())
+      },
+    })
+
   const grpcTotal = counter('grpc_requests_total', 'Finished RPCs by final status code.', ['method', 'code'])
   const grpcSeconds = histogram(
     'grpc_request_duration_seconds',
@@ -104,7 +115,6 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const refused = counter('connections_refused_total', 'Connections ended by a limit, by reason.', ['reason'])
   const keyFailures = counter('jwks_refresh_failures_total', 'Failed fetches of the signing keys.')
   const bugs = counter('bugs_total', 'Errors that no code expected; must stay 0.')
-  const droppedLines = counter('log_lines_dropped_total', 'Log lines nobody read in time.')
   const driverUp = new Gauge({
     name: fullName('driver_up'),
     help: '1 while the driver answers.',
@@ -120,16 +130,11 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const lag = sampleEventLoop()
   const lagHelp = 'Longest delay of the event loop since the last look.'
   gauge(fullName('event_loop_lag_seconds'), lagHelp, lag.takeSeconds)
-  new Counter({
-    name: 'process_cpu_seconds_total',
-    help: 'User and system time used.',
-    registers,
-    collect() {
-      const { user, system } = process.cpuUsage()
-      this.reset()
-      this.inc((user + system) / 1e6)
-    },
+  total('process_cpu_seconds_total', 'User and system time used.', () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e6
   })
+  total(fullName('log_lines_dropped_total'), 'Log lines nobody read in time.', () => sources.droppedLogLines?.() ?? 0)
   addProcessGauges(gauge)
 
   return {
@@ -147,7 +152,6 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
     countRefusedConnection: reason => refused.inc({ reason: refusalReasons(reason) }),
     countKeyRefreshFailure: () => keyFailures.inc(),
     countBug: () => bugs.inc(),
-    countDroppedLogLines: lines => droppedLines.inc(Math.max(0, lines)),
     setDriverUp: (driver, isUp) => driverUp.set({ driver }, isUp ? 1 : 0),
     watch(added) {
       sources = { ...sources, ...added }

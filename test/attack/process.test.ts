@@ -351,7 +351,12 @@ describe('P-09: canaries in every secret', () => {
     expect(await own.stop()).toBe(0)
     await until('the end of its words', () => own.child.stderr?.readableEnded)
     expect(found(own.output(), { odd })).toEqual([])
-    expect(own.output().split('\n').filter(line => line !== '' && !line.startsWith('{"time":'))).toEqual([])
+    expect(
+      own
+        .output()
+        .split('\n')
+        .filter(line => line !== '' && !line.startsWith('{"time":')),
+    ).toEqual([])
   })
 
   test('--help shows no value of the environment, and no refusal repeats a secret', async () => {

@@ -52,6 +52,7 @@ describe('metrics (spec/gateway.md §12)', () => {
     metrics.watch({
       sessions: () => 3,
       tunnels: () => ({ ssh: 2, ws: 1 }),
+      droppedLogLines: () => 7,
       keyAgeSeconds: () => null,
       connections: () => {
         throw new Error('no descriptors')
@@ -59,6 +60,7 @@ describe('metrics (spec/gateway.md §12)', () => {
     })
     expect(await value('openshell_gateway_supervisor_sessions')).toBe(3)
     expect(await value('openshell_gateway_ssh_tunnels')).toBe(2)
+    expect(await value('openshell_gateway_log_lines_dropped_total')).toBe(7)
     expect(await value('openshell_gateway_jwks_age_seconds')).toBeNull()
     expect(await value('openshell_gateway_connections')).toBeNull()
     expect(await value('process_resident_memory_bytes')).toBeGreaterThan(0)
