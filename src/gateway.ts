@@ -46,7 +46,8 @@ const STDOUT = 1
 export interface Gateway {
   /** Not ready → no new work → streams end → unary calls finish → everything closed. Never rejects. */
   drain(reason: string): Promise<void>
-  stop(): void
+  /** Everything closed at once. */
+  stop(): Promise<void>
   reload(): void
   readonly finished: Promise<void>
   /** Where the main port listens. */
@@ -225,6 +226,10 @@ async function assemble(
   })
 
   const finished = Promise.withResolvers<void>()
+  const release = async () => {
+    await owned.closeAll(log)
+    await sink.flush(LIMITS.logFlushMs)
+  }
   if (config.oidc) log.info('Discovering OIDC configuration')
   const ready = (part: Promise<void>, message: string | null, fields?: Record<string, unknown>) =>
     part.then(() => {
@@ -237,7 +242,8 @@ async function assemble(
     credentials &&
       ready(credentials.start(), 'Connected to credentials driver', { socket: config.credentialsDriverSocket }),
   ])
-  peers.catch(finished.reject)
+  // A peer that turns out to be wrong later ends the gateway, which leaves nothing behind: no driver, no directory.
+  peers.catch(error => release().finally(() => finished.reject(error)))
   // Also when nobody holds it: a start that fails says why by itself.
   finished.promise.catch(() => {})
   // Sidecars that start at the same moment are waited for briefly, so that first calls find them; a peer that is
@@ -252,11 +258,6 @@ async function assemble(
   prober.start()
   owned.add('memory', watchQuietMemory(clock, processMemory), it => it.cancel())
 
-  const release = async () => {
-    await owned.closeAll(log)
-    await sink.flush(LIMITS.logFlushMs)
-    finished.resolve()
-  }
   return {
     address,
     finished: finished.promise,
@@ -278,8 +279,12 @@ async function assemble(
       await Promise.race([rpc.drain(), grace.promise])
       timer.cancel()
       await release()
+      finished.resolve()
     },
-    stop: () => void release(),
+    async stop() {
+      await release()
+      finished.resolve()
+    },
   }
 }
 

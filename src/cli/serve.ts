@@ -13,8 +13,8 @@ import { VERSION } from './version.ts'
 export interface RunningGateway {
   /** Stops taking work, lets what runs end within the grace period, then lets go of everything. Never rejects. */
   drain(reason: string): Promise<void>
-  /** Lets go of everything at once. */
-  stop(): void
+  /** Lets go of everything at once; resolves when all is closed. */
+  stop(): unknown
   /** Reads certificates and keys again (SIGHUP); reports into the log and never throws. */
   reload?(): unknown
   /** Resolves when the gateway has ended; rejects with the `StartError` that ended it. */
@@ -55,7 +55,7 @@ export async function runGateway(
     const early = await Promise.race([starting.then(() => null), signals.ending])
     if (early !== null) {
       const started = await Promise.race([starting, sleep(systemClock, LIMITS.shutdownSlackMs)])
-      started?.stop()
+      await started?.stop()
       return 0
     }
     gateway = await starting

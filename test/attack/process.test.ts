@@ -1,7 +1,8 @@
 /** The executable as a process: wrong command lines, hostile surroundings, secrets, hostile text, and readers of its output that went away. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +11,7 @@ import { freePort } from '../../src/dev/free-port.ts'
 import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
 import { callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
 import { type FakeIssuer, signingKey, startIssuer } from '../kit/issuer.ts'
-import { isListening } from '../kit/processes.ts'
+import { isListening, listProcesses } from '../kit/processes.ts'
 import { callLiterally, openBare } from '../kit/raw-call.ts'
 import { runToEnd } from '../kit/run-to-end.ts'
 
@@ -207,6 +208,55 @@ describe('row 9, P-03: a wrong command line is one sentence, and nothing is half
     const warning = gateway.log.find(line => JSON.stringify(line).includes('OPENSHELL_OIDC_ISUER'))
     expect(JSON.stringify(warning)).toContain('OPENSHELL_OIDC_ISSUER')
     expect(await gateway.stop()).toBe(0)
+  })
+})
+
+describe('an end leaves nothing behind: no driver, no directory', () => {
+  /** A driver that says who it is and nothing else, and an issuer whose first answer waits. */
+  const prepare = async (name: string) => {
+    const dir = join(scratch, name)
+    const temporary = join(dir, 'tmp')
+    mkdirSync(temporary, { recursive: true })
+    const pidFile = join(dir, 'pid')
+    writeFileSync(join(dir, 'openshell-driver-odd'), `#!/bin/sh\necho $$ > ${pidFile}\nexec sleep 60\n`, {
+      mode: 0o755,
+    })
+    const issuer = await startIssuer(await signingKey('k1'))
+    const asked = Promise.withResolvers<ServerResponse>()
+    issuer.pages.discovery = (_request, response) => asked.resolve(response)
+    const args = ['--drivers', 'odd', '--driver-dir', dir, '--oidc-issuer', issuer.url]
+    const nothingLeft = () => {
+      const pid = Number(readFileSync(pidFile, 'utf8'))
+      expect(listProcesses().filter(row => row.pid === pid)).toEqual([])
+      expect(readdirSync(temporary)).toEqual([])
+    }
+    return { args, env: { TMPDIR: temporary }, dir, pidFile, issuer, asked: asked.promise, nothingLeft }
+  }
+
+  test('an issuer that turns out to be another one when the port is open already: exit 1', async () => {
+    const { args, env, issuer, asked, nothingLeft, pidFile } = await prepare('late')
+    const gateway = await startGateway({ args, env })
+    await until('the driver', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'))
+    const response = await asked
+    response.end(JSON.stringify({ issuer: 'http://127.0.0.1:1/another', jwks_uri: 'http://127.0.0.1:1/keys' }))
+    expect(await until('the end', () => gateway.child.exitCode)).toBe(1)
+    nothingLeft()
+    await gateway.stop()
+    await issuer.close()
+  })
+
+  test('SIGTERM while peers are waited for: exit 0', async () => {
+    const { args, env, issuer, dir, nothingLeft, pidFile } = await prepare('early')
+    const child = spawn(EXECUTABLE, [...PLAIN, ...DB, ...args], {
+      ...{ cwd: dir, stdio: 'ignore' as const },
+      env: { ...env, PATH: process.env['PATH'], OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
+    })
+    await until('the driver', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'))
+    const ended = new Promise(resolve => child.once('exit', (code, signal) => resolve(code ?? signal)))
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+    nothingLeft()
+    await issuer.close()
   })
 })
 
