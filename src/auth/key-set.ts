@@ -1,9 +1,6 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import { LIMITS } from '../limits.ts'
-
-/** Signature algorithms a configuration may name: asymmetric ones only (spec/auth.md §6.4 [B]). */
-export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] as const
-export type Algorithm = (typeof ALGORITHMS)[number]
+import { ALGORITHM_NAMES, ALGORITHMS, type Algorithm } from './algorithms.ts'
 
 /** A public key of the issuer, ready to verify with each algorithm it may be used for. */
 export interface VerifyKey {
@@ -27,12 +24,7 @@ export interface KeySet {
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k']
 const BASE64URL = /^[A-Za-z0-9_-]+$/
 
-/** What a key of each type may verify. */
-const BY_TYPE: Readonly<Record<string, (key: JWK) => readonly Algorithm[] | string>> = {
-  RSA: key => checkRsa(key) ?? ['RS256', 'PS256'],
-  EC: key => (key.crv === 'P-256' ? ['ES256'] : key.crv === 'P-384' ? ['ES384'] : 'unknown curve'),
-  OKP: key => (key.crv === 'Ed25519' ? ['EdDSA'] : 'unknown curve'),
-}
+const KEY_TYPES: ReadonlySet<unknown> = new Set(['RSA', 'EC', 'OKP'])
 
 /**
  * The usable keys of a key set document. A bad member is dropped alone (K-09); null when the document as a whole is
@@ -82,15 +74,18 @@ function judgeKey(
   const kid = key.kid
   if (typeof kid !== 'string' || kid.length > LIMITS.kidChars) return { kid: null, reason: 'no usable kid' }
   const drop = (reason: string): DroppedKey => ({ kid, reason })
-  const judge = typeof key.kty === 'string' && Object.hasOwn(BY_TYPE, key.kty) ? BY_TYPE[key.kty]! : undefined
-  if (!judge) return drop('key type')
+  if (!KEY_TYPES.has(key.kty)) return drop('key type')
   if (PRIVATE_MEMBERS.some(name => Object.hasOwn(key, name))) return drop('private key')
   if (key.use !== undefined && key.use !== 'sig') return drop('not for signatures')
   const operations: unknown = key.key_ops
   if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
     return drop('not for verifying')
-  const possible = judge(key)
-  if (typeof possible === 'string') return drop(possible)
+  const isRsa = key.kty === 'RSA'
+  const flaw = isRsa ? checkRsa(key) : null
+  if (flaw !== null) return drop(flaw)
+  const type = isRsa ? 'RSA' : `${key.kty} ${key.crv}`
+  const possible = ALGORITHM_NAMES.filter(name => ALGORITHMS[name] === type)
+  if (possible.length === 0) return drop('unknown curve')
   const usable = possible.filter(name => algorithms.has(name) && (key.alg === undefined || key.alg === name))
   return usable.length === 0 ? drop('algorithm') : { kid, key, usable }
 }

@@ -1,3 +1,4 @@
+import { ALGORITHM_NAMES, ALGORITHMS } from '../auth/algorithms.ts'
 import { Secret } from '../base/secret.ts'
 import { LIMITS } from '../limits.ts'
 import {
@@ -173,7 +174,7 @@ const PULL_POLICIES: Readonly<Record<string, readonly string[]>> = {
   podman: ['always', 'missing', 'never', 'newer'],
 }
 
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']
+const isAlgorithm = (name: string): boolean => Object.hasOwn(ALGORITHMS, name)
 
 const tlsFile = (flag: 'tls-cert' | 'tls-key' | 'tls-client-ca'): Check => ({
   exit: 1,
@@ -329,10 +330,10 @@ const CHECKS: readonly Check[] = [
   claimPath('oidc-scopes-claim'),
   {
     exit: 2,
-    bad: ({ raw }) => raw.list('oidc-algorithms').some(name => !ALGORITHMS.includes(name)),
+    bad: ({ raw }) => raw.list('oidc-algorithms').some(name => !isAlgorithm(name)),
     message: ({ raw }) => {
-      const unknown = raw.list('oidc-algorithms').filter(name => !ALGORITHMS.includes(name))
-      return `--oidc-algorithms: ${printable(unknown.join(', '))} is not accepted; possible are ${ALGORITHMS.join(', ')}`
+      const unknown = raw.list('oidc-algorithms').filter(name => !isAlgorithm(name))
+      return `--oidc-algorithms: ${printable(unknown.join(', '))} is not accepted; possible are ${ALGORITHM_NAMES.join(', ')}`
     },
   },
   {

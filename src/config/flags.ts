@@ -1,3 +1,5 @@
+import { ALGORITHM_NAMES } from '../auth/algorithms.ts'
+
 /** How the text of a flag is read (spec/gateway.md §2.1). */
 export type FlagKind = 'u8' | 'u16' | 'u32' | 'u64' | 'text' | 'path' | 'switch' | 'list' | 'choice'
 
@@ -492,7 +494,7 @@ export const FLAGS = [
     kind: 'list',
     default: 'RS256',
     group: 'OIDC',
-    help: 'Signature algorithms accepted, separated by commas: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA',
+    help: `Signature algorithms accepted, separated by commas: ${ALGORITHM_NAMES.join(', ')}`,
   },
   // ours (A-21)
   {

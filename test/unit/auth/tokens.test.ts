@@ -3,6 +3,7 @@ import http from 'node:http'
 import { exportSPKI } from 'jose'
 import { AccessRefusal } from '../../../src/auth/authenticate.ts'
 import { METHODS } from '../../../src/auth/methods.ts'
+import { FLAGS } from '../../../src/config/flags.ts'
 import { createFakeClock } from '../../kit/clock.ts'
 import {
   type FakeIssuer,
@@ -128,6 +129,26 @@ describe('algorithms', () => {
     expect(await open.outcome('ListSandboxes', { token: await mint({ key: ec }) })).toBe('ok')
     expect(await open.outcome('ListSandboxes', { token: await mint() })).toBe('ok')
     open.authenticator.close()
+  })
+
+  test('every algorithm that --oidc-algorithms takes lets tokens of it in, and no other ones', async () => {
+    const names = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']
+    const help = FLAGS.find(flag => flag.name === 'oidc-algorithms')?.help
+    expect(help).toEndWith(`: ${names.join(', ')}`)
+    const keys = await Promise.all(names.map(name => signingKey(name, name)))
+    const own = await startIssuer(key)
+    own.keys = keys.map(({ jwk }) => jwk)
+    for (const name of names) {
+      const open = createHarness({ oidc: oidcConfig(own.url, { algorithms: [name] }) })
+      await open.authenticator.start()
+      const passed: string[] = []
+      for (const signer of keys)
+        if ((await open.outcome('ListSandboxes', { token: await own.token({ key: signer }) })) === 'ok')
+          passed.push(signer.alg)
+      expect(passed).toEqual([name])
+      open.authenticator.close()
+    }
+    await own.close()
   })
 })
 
