@@ -6,6 +6,16 @@ export const LIMITS = {
   // Messages
   /** What the reference accepts (spec/gateway.md §8.3). */
   receiveMessageBytes: 1_048_576,
+  /**
+   * Request bytes held for all calls together (F-12). Above, a call that holds more than `heldSmallBytes` is refused;
+   * above twice as much, any. What a call of usual size holds is not counted.
+   */
+  heldBytes: 33_554_432,
+  heldSmallBytes: 65_536,
+  heldUncountedBytes: 4096,
+  /** Messages of one client stream: what is above waits in the windows of the caller. */
+  streamMessageBurst: 256,
+  streamMessagesPerSecond: 2000,
   /** Clients accept no more than 4 MiB (decision 20, W25). */
   sendMessageBytes: 4_194_304,
   /** The largest answer: a page of providers, for clients that accept more (spec/providers.md, head). */
@@ -73,13 +83,16 @@ export const LIMITS = {
   closeLingerMs: 1000,
   /** Held for an HTTP/2 connection in each direction between engine and socket. */
   socketBufferBytes: 131_072,
-  /** Health and metrics ports together serve probes and one scraper (O-05). */
+  /** Health and metrics ports, each, serve probes and one scraper (O-05). */
   sideConnections: 64,
+  /** Of the descriptors, a side port gets this part at most: under a low limit the main port must not starve (F-14). */
+  sideDescriptorShare: 16,
   sideStreams: 16,
 
   // Frame meter of one HTTP/2 connection (F-03 to F-06)
-  /** Received before the first authenticated call: one full message plus slack (M4, M5). */
+  /** Received before the first authenticated call: one full message plus slack (M4, M5), and what a health check needs for ever. */
   unauthenticatedBytes: 2_097_152,
+  unauthenticatedBytesPerSecond: 16_384,
   /** Per header block; the ninth closes. */
   continuationFrames: 8,
   /** PRIORITY, unknown, empty DATA, SETTINGS and idle PING frames together. */
@@ -96,6 +109,10 @@ export const LIMITS = {
   sentBytesPerProbe: 24,
   resetFrameBurst: 1000,
   resetFramesPerSecond: 33,
+  /** DATA frames smaller than this, or padded: far more than the calls and relays of one connection can need (F-06). */
+  smallDataBytes: 256,
+  smallDataBurst: 200_000,
+  smallDataPerSecond: 60_000,
 
   // TLS files
   /** Change times are looked at this often beside the watch (T-05). */

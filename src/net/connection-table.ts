@@ -96,6 +96,10 @@ export function capByDescriptors(wanted: number, descriptors: number | null = re
   return Math.max(1, Math.min(wanted, descriptors - reserved))
 }
 
+/** The cap of a side port, which lives off the descriptors that the main port leaves. */
+export const capSidePort = (descriptors: number | null = readDescriptorLimit()): number =>
+  Math.max(1, Math.min(LIMITS.sideConnections, Math.floor((descriptors ?? Infinity) / LIMITS.sideDescriptorShare)))
+
 /** Soft limit of open files; null where the system does not tell. */
 function readDescriptorLimit(): number | null {
   try {

@@ -26,6 +26,8 @@ export interface ListenerOptions {
   readonly maxConnections: number
   /** 0 = no limit. */
   readonly maxConnectionsPerAddress: number
+  /** Nobody proves anything here: at the cap it is always the oldest connection that makes room. */
+  readonly nobodyProves?: true
   readonly log: Logger
   readonly clock?: Clock
 }
@@ -198,7 +200,7 @@ class SharedPort implements Listener {
       if (protocol === 'http2') return this.#serveHttp2(socket, head, peer, connection)
       socket.unshift(head)
       const leftMs = LIMITS.firstRequestMs - (this.#clock.monotonicMs() - sinceMs)
-      this.#handlers.http.accept(socket, peer, leftMs, () => this.#table.proven(connection))
+      this.#handlers.http.accept(socket, peer, leftMs, () => this.#proven(connection))
       socket.resume()
     }
     socket.on('data', onData)
@@ -206,8 +208,12 @@ class SharedPort implements Listener {
     socket.once('close', stop)
   }
 
+  #proven(connection: Connection): void {
+    if (!this.#options.nobodyProves) this.#table.proven(connection)
+  }
+
   #serveHttp2(raw: Duplex, head: Buffer, peer: Peer, connection: Connection): void {
-    const meter = new FrameMeter(this.#clock, () => this.#table.proven(connection))
+    const meter = new FrameMeter(this.#clock, () => this.#proven(connection))
     const socket = new MeteredSocket(raw, head, peer, meter, violation => {
       this.#options.log.warn('HTTP/2 connection closed', { client: peer.address, reason: violation })
       this.#handlers.onRefused?.(violation)

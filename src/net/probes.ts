@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
+import { capSidePort } from './connection-table.ts'
 import { createHttpFront } from './http.ts'
 import { emptyAnswer, type HttpAnswer, type RequestHead, textAnswer, withoutBody } from './http-answer.ts'
 import { createListener } from './listener.ts'
@@ -84,25 +85,16 @@ export function createSidePort(options: SidePortOptions): SidePort {
       if (!response.stream?.destroyed) response.writeHead(answer.status, answer.headers).end(answer.body)
     })
   })
-  http2.on('session', session => {
-    session.on('error', () => {})
-    session.setTimeout(LIMITS.httpIdleMs, () => session.destroy())
-  })
+  http2.on('session', session => session.on('error', () => {}))
   const listener = createListener(
     {
       ...{ host: options.host, port: options.port, what: options.what, log, clock },
       tls: null,
-      maxConnections: LIMITS.sideConnections,
+      maxConnections: capSidePort(),
       maxConnectionsPerAddress: 0,
+      nobodyProves: true,
     },
-    {
-      http,
-      onHttp2(socket) {
-        // Nobody proves anything here: the budget for strangers would cut a scraper that stays connected.
-        socket.meter.authenticated()
-        http2.emit('connection', socket)
-      },
-    },
+    { http, onHttp2: socket => void http2.emit('connection', socket) },
   )
   return { listen: () => listener.listen(), address: () => listener.address(), close: () => listener.destroy() }
 }

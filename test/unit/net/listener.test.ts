@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { duplexPair, PassThrough } from 'node:stream'
-import { capByDescriptors, createConnectionTable } from '../../../src/net/connection-table.ts'
+import { capByDescriptors, capSidePort, createConnectionTable } from '../../../src/net/connection-table.ts'
 import { decideProtocol, printAddress } from '../../../src/net/listener.ts'
 import { frame, framesOf, http2Start, openRaw } from '../../kit/raw-socket.ts'
 import { openSharedPort } from '../../kit/shared-port.ts'
@@ -21,6 +21,12 @@ describe('descriptors (F-14)', () => {
     expect(capByDescriptors(4096, 1024)).toBe(768)
     expect(capByDescriptors(4096, 64)).toBe(32)
     expect(capByDescriptors(4096, null)).toBe(4096)
+  })
+
+  test('all ports together leave descriptors for the store and the drivers', () => {
+    expect([null, 1_048_576, 1024, 256, 64, 8].map(capSidePort)).toEqual([64, 64, 64, 16, 4, 1])
+    for (const limit of [64, 128, 512, 1024, 4096])
+      expect(capByDescriptors(4096, limit) + 2 * capSidePort(limit)).toBeLessThanOrEqual(limit - 24)
   })
 })
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'bun:test'
 import { connect } from 'node:http2'
+import { LIMITS } from '../../../src/limits.ts'
 import { answerSide, createSidePort, healthRoutes, metricsRoutes, type SideRoutes } from '../../../src/net/probes.ts'
 import type { Readiness } from '../../../src/observe/readiness.ts'
-import { askRaw } from '../../kit/raw-socket.ts'
+import { askRaw, frame, http2Start, openRaw } from '../../kit/raw-socket.ts'
 import { SILENT } from '../../kit/shared-port.ts'
 
 const state = (ready: boolean): Readiness => ({
@@ -66,6 +67,19 @@ describe('side ports (decision 24, O-05)', () => {
     const metrics = await fetch(`http://127.0.0.1:${scraped.number}/metrics`)
     expect([metrics.headers.get('content-type'), await metrics.text()]).toEqual(['text/plain; charset=utf-8', 'a 1\n'])
     await scraped[Symbol.asyncDispose]()
+  })
+
+  test('a probe is answered however many connections others keep open, over either HTTP', async () => {
+    await using port = await openSide(health)
+    const http2 = Buffer.concat([http2Start(), frame(1, 5, 1, Buffer.from([0x82, 0x86, 0x84, 0x41, 0x01, 0x78]))])
+    for (const words of [http2, Buffer.from('GET /healthz HTTP/1.1\r\n\r\n')]) {
+      const kept = await Promise.all(Array.from({ length: LIMITS.sideConnections + 8 }, () => openRaw(port.number)))
+      for (const raw of kept) raw.send(words)
+      await Promise.all(kept.map(raw => raw.until(received => received.length > 40)))
+      for (let n = 0; n < 3; n++)
+        expect((await askRaw(port.number, 'GET /healthz HTTP/1.1\r\n\r\n')).text).toStartWith('HTTP/1.1 200 OK')
+      for (const raw of kept) raw.destroy()
+    }
   })
 
   test('C-10: a port in use ends the start with a sentence that names it', async () => {
