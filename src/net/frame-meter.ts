@@ -8,6 +8,7 @@ export type FrameViolation =
   | 'control-frame-flood'
   | 'window-update-flood'
   | 'reset-flood'
+  | 'data-dribble'
   | 'unauthenticated-bytes'
 
 const DATA = 0
@@ -20,6 +21,7 @@ const CONTINUATION = 9
 
 const END_STREAM = 0x1
 const END_HEADERS = 0x4
+const PADDED = 0x8
 const HEADER_BYTES = 9
 const PREFACE_BYTES = 24
 
@@ -31,6 +33,9 @@ export class FrameMeter {
   readonly #onAuthenticated: () => void
   readonly #control: TokenBucket
   readonly #resets: TokenBucket
+  readonly #smallData: TokenBucket
+  /** Bytes a stranger may send; null = the peer is none. */
+  #strange: TokenBucket | null
   /** Octets still to skip: first the connection preface, later the payload of the frame being received. */
   #skip = PREFACE_BYTES
   /** A frame header cut by the end of a chunk. */
@@ -43,20 +48,21 @@ export class FrameMeter {
   /** Whether data went either way since the last PING: bandwidth probes are never a flood (decision 30). */
   #dataSincePing = false
   #sentAtPing = 0
-  #unprovenBytes = 0
-  #proven = false
 
   /** `onAuthenticated` is called at the first `authenticated()`. */
   constructor(clock: Clock = systemClock, onAuthenticated: () => void = () => {}) {
     this.#onAuthenticated = onAuthenticated
-    this.#control = createTokenBucket(LIMITS.controlFrameBurst, LIMITS.controlFramesPerSecond, clock.monotonicMs)
-    this.#resets = createTokenBucket(LIMITS.resetFrameBurst, LIMITS.resetFramesPerSecond, clock.monotonicMs)
+    const bucket = (burst: number, perSecond: number) => createTokenBucket(burst, perSecond, clock.monotonicMs)
+    this.#control = bucket(LIMITS.controlFrameBurst, LIMITS.controlFramesPerSecond)
+    this.#resets = bucket(LIMITS.resetFrameBurst, LIMITS.resetFramesPerSecond)
+    this.#smallData = bucket(LIMITS.smallDataBurst, LIMITS.smallDataPerSecond)
+    this.#strange = bucket(LIMITS.unauthenticatedBytes, LIMITS.unauthenticatedBytesPerSecond)
   }
 
   /** The peer proved who it is (or nobody has to): the byte budget for strangers no longer applies. */
   authenticated(): void {
-    if (this.#proven) return
-    this.#proven = true
+    if (this.#strange === null) return
+    this.#strange = null
     this.#onAuthenticated()
   }
 
@@ -68,10 +74,7 @@ export class FrameMeter {
   /** Reads on through `chunk`, the next received octets. A violation is final: the connection must be closed. */
   inspect(chunk: Uint8Array): FrameViolation | null {
     const length = chunk.length
-    if (!this.#proven) {
-      this.#unprovenBytes += length
-      if (this.#unprovenBytes > LIMITS.unauthenticatedBytes) return 'unauthenticated-bytes'
-    }
+    if (this.#strange !== null && this.#strange.take(length) < length) return 'unauthenticated-bytes'
     let at = this.#skip
     if (at >= length) {
       this.#skip = at - length
@@ -115,8 +118,7 @@ export class FrameMeter {
     const flags = bytes[at + 4] ?? 0
     switch (type) {
       case DATA:
-        if (frameLength(bytes, at) > 0) return this.#callFrame()
-        return (flags & END_STREAM) !== 0 ? null : this.#controlFrame()
+        return this.#data(frameLength(bytes, at), flags)
       case HEADERS:
       case PUSH_PROMISE:
         this.#continuations = 0
@@ -135,6 +137,12 @@ export class FrameMeter {
       default:
         return this.#controlFrame()
     }
+  }
+
+  #data(length: number, flags: number): FrameViolation | null {
+    if (length === 0) return (flags & END_STREAM) !== 0 ? null : this.#controlFrame()
+    const isSmall = length < LIMITS.smallDataBytes || (flags & PADDED) !== 0
+    return isSmall && this.#smallData.take(1) < 1 ? 'data-dribble' : this.#callFrame()
   }
 
   /** A frame that belongs to a call earns WINDOW_UPDATE frames and makes the next PING a bandwidth probe. */

@@ -17,7 +17,7 @@ export interface CallOpening {
   /** Name and value alternating, as they arrived: the only place where a repeated header shows. */
   readonly rawHeaders: readonly string[]
   readonly path: string
-  /** The call passed the pipeline: its connection is not a stranger's any more. */
+  /** A call that asks for proof passed the pipeline: its connection is not a stranger's any more. */
   readonly onAdmitted: () => void
 }
 
@@ -87,8 +87,6 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
         else this.#proceed(verdict, metadata, listener)
       },
       onReceiveMessage: message => {
-        // A second message of a unary request is passed over, as the reference does.
-        if (this.#hasMessage && !this.row.requestStream) return this.#wire.startRead()
         this.#hasMessage = true
         listener.onReceiveMessage(message)
       },
@@ -107,7 +105,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     if (this.#ended) return
     if (status) return this.end(status)
     if (this.row.deadlineMs !== null) this.deadlineMs = this.startedMs + this.row.deadlineMs
-    this.#opening.onAdmitted()
+    if (this.row.class !== 'unauthenticated') this.#opening.onAdmitted()
     // Streams stay for days, and nobody asks for the headers again.
     this.#opening = { ...this.#opening, rawHeaders: [] }
     contexts.set(metadata, this)

@@ -148,6 +148,28 @@ describe('frame meter', () => {
     expect(countUntil(known, chunk, 10_000).violation).toBeNull()
   })
 
+  test('a health check without a token goes on for ever: the budget for strangers fills up again', () => {
+    const { meter, pass } = meterAt()
+    const check = Buffer.concat([frame(1, 4, 1, Buffer.alloc(90)), frame(0, 1, 1, Buffer.alloc(5))])
+    for (let n = 0; n < 100_000; n++) {
+      expect(meter.inspect(check)).toBeNull()
+      pass(1000)
+    }
+  })
+
+  test.each([
+    ['one octet at a time', frame(0, 0, 1, Buffer.alloc(1))],
+    ['padding alone', frame(0, 8, 1, Buffer.from([255, ...Buffer.alloc(255)]))],
+  ])('F-06: DATA of %s ends the connection, at a rate no caller needs', (_name, dribble) => {
+    const { meter, pass } = meterAt()
+    meter.authenticated()
+    const first = countUntil(meter, dribble, 1_000_000)
+    expect(first).toEqual({ passed: LIMITS.smallDataBurst, violation: 'data-dribble' })
+    pass(1000)
+    expect(countUntil(meter, dribble, 1_000_000).passed).toBe(LIMITS.smallDataPerSecond)
+    expect(meter.inspect(frame(0, 0, 1, Buffer.alloc(LIMITS.smallDataBytes)))).toBeNull()
+  })
+
   test('`authenticated` is announced once', () => {
     let times = 0
     const meter = new FrameMeter(undefined, () => times++)
