@@ -1,14 +1,16 @@
 import {
   type Server as GrpcServer,
   Metadata,
-  type ServerDuplexStream,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
 } from '@grpc/grpc-js'
 import { METHODS } from '../auth/methods.ts'
+import { type Clock, sleep } from '../base/clock.ts'
 import { errorText, GatewayError } from '../base/errors.ts'
+import { createTokenBucket } from '../base/token-bucket.ts'
+import { LIMITS } from '../limits.ts'
 import { codec, type MessageName, type RpcMethod, WireError } from '../wire/codec.ts'
 import { contexts, type GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
@@ -27,17 +29,17 @@ export const identity = (bytes: Buffer): Buffer => bytes
 type AnyHandler = (...args: unknown[]) => Promise<never>
 
 /** Puts the handler of one RPC behind the library's stream types; without a handler it answers UNIMPLEMENTED. */
-export function register(grpc: GrpcServer, method: RpcMethod, options: BindOptions): void {
+export function register(grpc: GrpcServer, method: RpcMethod, options: BindOptions, clock: Clock): void {
   const handler = options.handlers[method.name as keyof Handlers] as AnyHandler | undefined
-  const bind = { handler: handler ?? unimplemented, method, options }
+  const bind = { handler: handler ?? unimplemented, method, options, clock }
   const kind = METHODS.get(method.path)!.kind
   const make = {
     unary: unaryHandler,
     serverStream: serverStreamHandler,
     clientStream: clientStreamHandler,
-    bidi: bidiHandler,
   }
-  grpc.register(method.path, make[kind](bind) as never, identity, identity, kind)
+  // Both RPCs that stream both ways go past the library (server.ts).
+  if (kind !== 'bidi') grpc.register(method.path, make[kind](bind) as never, identity, identity, kind)
 }
 
 const unimplemented: AnyHandler = async () => {
@@ -48,6 +50,7 @@ interface Binding {
   readonly handler: AnyHandler
   readonly method: RpcMethod
   readonly options: BindOptions
+  readonly clock: Clock
 }
 
 const encode = (name: MessageName, reply: unknown): Buffer =>
@@ -88,11 +91,7 @@ function unaryHandler({ handler, method, options }: Binding) {
 }
 
 /** A gRPC stream's sending side. One write is under way at a time for each caller that awaits. */
-function outbound(
-  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
-  call: GatewayCall,
-  name: MessageName,
-): Outbound<never> {
+function outbound(stream: ServerWritableStream<Buffer, Buffer>, call: GatewayCall, name: MessageName): Outbound<never> {
   return {
     open() {
       if (!call.ended && !stream.destroyed) stream.sendMetadata(new Metadata())
@@ -111,7 +110,7 @@ function outbound(
 /** Runs a streaming handler and ends its stream with what came of it. */
 function conclude(
   run: () => Promise<unknown>,
-  stream: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
+  stream: ServerWritableStream<Buffer, Buffer>,
   call: GatewayCall,
   options: BindOptions,
 ): void {
@@ -136,7 +135,13 @@ function serverStreamHandler({ handler, method, options }: Binding) {
   }
 }
 
-async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: MessageName): AsyncGenerator<unknown> {
+/** The messages of a client stream, no faster than the event loop can bear: a frame holds thousands of small ones. */
+async function* decoded(
+  stream: ServerReadableStream<Buffer, Buffer>,
+  name: MessageName,
+  clock: Clock,
+): AsyncGenerator<unknown> {
+  const pace = createTokenBucket(LIMITS.streamMessageBurst, LIMITS.streamMessagesPerSecond, clock.monotonicMs)
   // Not destroyed at its end: the half-close of the client leaves the sending side as it is.
   const pieces = stream.iterator({ destroyOnReturn: false })
   for (;;) {
@@ -145,26 +150,19 @@ async function* decoded(stream: ServerReadableStream<Buffer, Buffer>, name: Mess
       throw new GatewayError('CANCELLED', 'call ended', { cause: error })
     })
     if (next.done) return
+    while (pace.take(1) < 1) await sleep(clock, pace.waitMs())
     yield decode(name, next.value as Buffer)
   }
 }
 
-function clientStreamHandler({ handler, method, options }: Binding) {
+function clientStreamHandler({ handler, method, options, clock }: Binding) {
   return (stream: ServerReadableStream<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
     const call = contexts.get(stream.metadata)!
     stream.on('error', () => {})
-    const run = async () => encode(method.response, await handler(decoded(stream, method.request), call))
+    const run = async () => encode(method.response, await handler(decoded(stream, method.request, clock), call))
     run().then(
       reply => respond(null, reply),
       error => respond(failure(error, call, options)),
     )
-  }
-}
-
-function bidiHandler({ handler, method, options }: Binding) {
-  return (stream: ServerDuplexStream<Buffer, Buffer>): void => {
-    const call = contexts.get(stream.metadata)!
-    const requests = decoded(stream as unknown as ServerReadableStream<Buffer, Buffer>, method.request)
-    conclude(async () => handler(requests, outbound(stream, call, method.response), call), stream, call, options)
   }
 }

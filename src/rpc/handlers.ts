@@ -25,9 +25,7 @@ export type Handler<Spec> = Spec extends { request: infer Request; response: inf
     ? (request: Request, context: CallContext) => Promise<Reply<Response>>
     : Kind extends 'serverStream'
       ? (request: Request, out: Outbound<Response>, context: CallContext) => Promise<void>
-      : Kind extends 'clientStream'
-        ? (requests: AsyncIterable<Request>, context: CallContext) => Promise<Reply<Response>>
-        : (requests: AsyncIterable<Request>, out: Outbound<Response>, context: CallContext) => Promise<void>
+      : (requests: AsyncIterable<Request>, context: CallContext) => Promise<Reply<Response>>
   : never
 
 /**

@@ -8,7 +8,7 @@ import {
   type sendUnaryData,
   setLogVerbosity,
 } from '@grpc/grpc-js'
-import { type MethodRow, rowFor } from '../auth/methods.ts'
+import { rowFor } from '../auth/methods.ts'
 import { GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { RpcMethod } from '../wire/codec.ts'
@@ -17,6 +17,7 @@ import { type CallOpening, GatewayCall } from './call.ts'
 import type { Peer } from './context.ts'
 import { type ControlHandler, serveControl } from './control-call.ts'
 import { createKeepalive } from './keepalive.ts'
+import { createReadingBudget, guardReading } from './message-reader.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
 import { type RelayWireHandler, serveRelay } from './relay-call.ts'
 
@@ -47,7 +48,7 @@ export interface RpcServerOptions extends BindOptions {
 
 /** Serves gRPC on connections that it is given. */
 export interface RpcServer {
-  /** Takes over a connection whose first bytes are the HTTP/2 preface. `onAdmitted` hears of each call that may run. */
+  /** Takes over a connection whose first bytes are the HTTP/2 preface. `onAdmitted` hears of each call that may run and is not open to strangers. */
   accept(socket: Duplex, peer: Peer, onAdmitted: () => void): void
   /** Says GOAWAY everywhere, ends open streams with UNAVAILABLE, lets unary calls finish. Resolves when no call is left. */
   drain(): Promise<void>
@@ -67,15 +68,6 @@ interface GrpcInternals {
   _setupHandlers(server: http2.Http2Server, interceptors: ServerInterceptor[]): void
 }
 
-type WireCall = Parameters<ServerInterceptor>[1]
-
-/** The library has one message limit for all RPCs; an exec carries its standard input (spec/relay.md §15 W28). */
-function widen(wire: WireCall, row: MethodRow): WireCall {
-  const { decoder } = wire as unknown as { decoder: { maxReadMessageLength: number } }
-  if (row.rpc === 'ExecSandbox') decoder.maxReadMessageLength = LIMITS.execMessageBytes
-  return wire
-}
-
 type StreamListener = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void
 
 const GRPC_CONTENT = 'application/grpc'
@@ -86,6 +78,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const origins = new WeakMap<http2.Http2Session, Origin>()
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
+  const budget = createReadingBudget()
   let whenIdle: (() => void) | undefined
   let whenGone: (() => void) | undefined
   let accepting: Origin | undefined
@@ -96,12 +89,12 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     'grpc.max_receive_message_length': LIMITS.receiveMessageBytes,
     'grpc.max_send_message_length': LIMITS.answerBytes,
     // grpc-js calls the interceptor in the same turn in which it takes the stream, so `opening` is that stream's.
-    interceptors: [
-      (_method, wire) => trackCall(new GatewayCall(widen(wire, opening!.row), opening!, pipeline)) as never,
-    ],
+    interceptors: [(_method, wire) => openCall(wire) as never],
   })
 
-  const trackCall = (call: GatewayCall): GatewayCall => {
+  const openCall = (wire: Parameters<ServerInterceptor>[1]): GatewayCall => {
+    const call = new GatewayCall(wire, opening!, pipeline)
+    guardReading(wire, call, budget)
     open.add(call)
     return call
   }
@@ -119,16 +112,17 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     ...options.pipeline,
     finished(call, code) {
       open.delete(call)
+      budget.release(call)
       options.pipeline.finished(call, code)
       if (open.size === 0) whenIdle?.()
     },
   }
 
-  const shared = { pipeline, onBug: options.onBug, track: trackCall }
+  const shared = { pipeline, onBug: options.onBug, track: (call: GatewayCall) => void open.add(call) }
   const relays = { ...shared, handler: options.relay }
   const controls = { ...shared, handler: options.control }
   const internals = grpc as unknown as GrpcInternals
-  for (const method of options.methods) register(grpc, method, options)
+  for (const method of options.methods) register(grpc, method, options, clock)
   internals.handlers = withFallback(internals.handlers)
 
   const engine = http2.createServer({

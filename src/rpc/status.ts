@@ -11,6 +11,7 @@ export const TEXTS = {
   draining: 'gateway shutting down',
   deadline: 'deadline exceeded',
   missingMessage: 'Missing request message.',
+  tooMuchAtOnce: 'too much is being received at once',
   storageUnavailable: 'storage unavailable',
 } as const
 

@@ -61,7 +61,7 @@ export function openBare(address: string): BareClient {
 }
 
 /** Header fields as HPACK literals, never indexed, never squeezed: names and values go out as they are. */
-function literal([name, value]: readonly [string, string]): Buffer {
+export function literal([name, value]: readonly [string, string]): Buffer {
   const text = (part: string) => {
     const bytes = Buffer.from(part, 'latin1')
     if (bytes.length < 127) return Buffer.concat([Buffer.from([bytes.length]), bytes])
@@ -71,6 +71,19 @@ function literal([name, value]: readonly [string, string]): Buffer {
     return Buffer.concat([Buffer.from([...length, rest]), bytes])
   }
   return Buffer.concat([Buffer.from([0x10]), text(name), text(value)])
+}
+
+/** The header block of a call to `path`, its fields exactly as given. */
+export function callHead(path: string, fields: readonly (readonly [string, string])[] = []): Buffer {
+  const head: [string, string][] = [
+    [':method', 'POST'],
+    [':scheme', 'http'],
+    [':path', path],
+    [':authority', 'localhost'],
+    ['content-type', 'application/grpc'],
+    ['te', 'trailers'],
+  ]
+  return Buffer.concat([...head, ...fields].map(literal))
 }
 
 /**
@@ -83,16 +96,7 @@ export async function callLiterally(
   fields: readonly (readonly [string, string])[],
 ): Promise<void> {
   const raw = await openRaw(port)
-  const head: [string, string][] = [
-    [':method', 'POST'],
-    [':scheme', 'http'],
-    [':path', path],
-    [':authority', 'localhost'],
-    ['content-type', 'application/grpc'],
-    ['te', 'trailers'],
-  ]
-  const block = Buffer.concat([...head, ...fields].map(literal))
-  raw.send(Buffer.concat([http2Start(), frame(1, 4, 1, block), frame(0, 1, 1, UNDECODABLE)]))
+  raw.send(Buffer.concat([http2Start(), frame(1, 4, 1, callHead(path, fields)), frame(0, 1, 1, UNDECODABLE)]))
   const answered = (received: Buffer) => {
     for (let at = 0; at + 9 <= received.length; at += 9 + received.readUIntBE(at, 3))
       if (received.readUInt32BE(at + 5) === 1 && (received[at + 3] === 1 || received[at + 3] === 3)) return true
