@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET } from '../kit/gateway.ts'
 import { echo, type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
@@ -30,9 +31,11 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
+const environment = () => ({ PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET })
+
 function start(...args: string[]) {
   const child = Bun.spawn([EXECUTABLE, ...args], {
-    env: { PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
+    env: environment(),
     stdin: 'pipe',
     stdout: 'pipe',
     stderr: 'pipe',
@@ -125,8 +128,10 @@ test('exec ends when nobody reads its output', async () => {
 
 test('the supervisor waits quietly for its gateway to come back', async () => {
   const args = ['--endpoint', world.url, '--sandbox-id', sandbox, '--dir', dir]
-  const child = start('supervisor', ...args)
-  await world.ready('box')
+  const supervisor = startBackground([EXECUTABLE, 'supervisor', ...args], environment())
+  const { child } = supervisor
+  children.push(child)
+  await supervisor.during(world.ready('box'))
   world.gateway.child.kill('SIGKILL')
   await Bun.sleep(500)
   const before = cpuMs(child.pid)

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { readEndpoint } from '../../src/client/channel.ts'
 import { ANONYMOUS } from '../../src/client/credential.ts'
 import { connectGateway } from '../../src/client/session.ts'
+import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET } from '../kit/gateway.ts'
 import { type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
@@ -68,18 +69,18 @@ describe.each(daemons)('a Python supervisor with %s behind it', daemon => {
   let dir: string
   let world: RelayWorld
   let id: string
-  let supervisor: Bun.Subprocess<'ignore', 'pipe', 'ignore'>
+  let supervisor: Bun.Subprocess
 
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'foreign-supervisor-'))
     world = await startRelayWorld({ dir })
     id = await world.create('box')
     const words = daemon === 'sshd' ? ['command', ...sshdCommand(dir)] : ['asyncssh']
-    supervisor = Bun.spawn([PYTHON, SCRIPT, `127.0.0.1:${world.gateway.port}`, id, ...words], {
-      env: { PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
-      stdio: ['ignore', 'pipe', 'ignore'],
+    const started = startBackground([PYTHON, SCRIPT, `127.0.0.1:${world.gateway.port}`, id, ...words], {
+      ...{ PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
     })
-    await world.ready('box')
+    supervisor = started.child
+    await started.during(world.ready('box'))
   })
   afterAll(async () => {
     supervisor?.kill('SIGKILL')

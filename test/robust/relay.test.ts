@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { LIMITS } from '../../src/limits.ts'
+import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
 import { echo, type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
@@ -37,13 +38,13 @@ afterAll(async () => {
 async function spawnSupervisor(name: string): Promise<{ id: string; child: Bun.Subprocess }> {
   const id = await world.create(name)
   const args = ['supervisor', '--endpoint', world.url, '--sandbox-id', id, '--dir', dir]
-  const child = Bun.spawn([EXECUTABLE, ...args], {
-    env: { PATH: process.env['PATH']!, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
-    stdio: ['ignore', 'ignore', 'ignore'],
+  const supervisor = startBackground([EXECUTABLE, ...args], {
+    PATH: process.env['PATH']!,
+    OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET,
   })
-  processes.push(child)
-  await world.ready(name)
-  return { id, child }
+  processes.push(supervisor.child)
+  await supervisor.during(world.ready(name))
+  return { id, child: supervisor.child }
 }
 
 /** Writes for as long as somebody reads; what it got rid of. */
