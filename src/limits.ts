@@ -308,7 +308,7 @@ export const LIMITS = {
   /** SSH keep-alive of an exec; so many unanswered ones end it (W21). */
   execKeepaliveMs: 15_000,
   execKeepalivesMissed: 4,
-  /** Between exit status and channel close (W23). */
+  /** Between the exit status, or the last output after it, and the close of the channel (W23). */
   execCloseMs: 500,
   /** Output waiting for the caller of an exec before the command is held back. */
   execBufferBytes: 262_144,

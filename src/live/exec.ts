@@ -61,6 +61,7 @@ class ExecRun {
   #channel: ClientChannel | null = null
   #reply: Timer | null = null
   #silence: Timer | null = null
+  #closing: Timer | null = null
   #settle!: (outcome: Outcome) => void
   #isSettled = false
   #ready = false
@@ -68,6 +69,7 @@ class ExecRun {
   #heardMs: number
   #queue: Init<ExecSandboxEvent>[] = []
   #queuedBytes = 0
+  #received = 0
   #writing: Promise<void> = Promise.resolve()
   #isWriting = false
   readonly #onAbort = () => this.#cancel()
@@ -122,16 +124,19 @@ class ExecRun {
     }
   }
 
+  /** The exit code when there is one, whatever happened since. */
+  #exitOr(otherwise: () => Outcome): Outcome {
+    return this.#exitCode === null ? otherwise() : { exitCode: this.#exitCode }
+  }
+
   #onError(error: Error & { level?: string }): void {
-    if (this.#exitCode !== null) return this.#finish({ exitCode: this.#exitCode })
-    if (this.#ready) return this.#finish(lost())
+    if (this.#ready) return this.#finish(this.#exitOr(lost))
     if (error.level !== 'client-authentication') return this.#fail('establish ssh transport', error)
     this.#finish({ error: new GatewayError('PERMISSION_DENIED', RELAY_TEXTS.sshRejected, { cause: error }) })
   }
 
   #onClose(): void {
-    if (this.#exitCode !== null) this.#finish({ exitCode: this.#exitCode })
-    else if (this.#ready) this.#finish(lost())
+    if (this.#ready) this.#finish(this.#exitOr(lost))
     else this.#fail('establish ssh transport', 'disconnected')
   }
 
@@ -170,11 +175,23 @@ class ExecRun {
     this.#tap(channel.stderr, data => ({ stderr: { data } }))
     channel.on('exit', (code: number | null, signal?: string) => {
       this.#exitCode = code === null ? exitCodeOfSignal(signal ?? '') : exitCodeOf(code)
-      this.#timers.push(this.#around.clock.after(LIMITS.execCloseMs, () => this.#finish({ exitCode: this.#exitCode! })))
+      this.#awaitClose()
     })
-    channel.on('close', () => this.#finish(this.#exitCode === null ? lost() : { exitCode: this.#exitCode }))
+    channel.on('close', () => this.#finish(this.#exitOr(lost)))
     channel.end(this.#job.stdin.length > 0 ? Buffer.from(this.#job.stdin) : undefined)
     if (this.#isSettled) this.#cancel()
+  }
+
+  /**
+   * A daemon that told the exit status need not close the channel (W23). But OpenSSH's tells it before the last of the
+   * output, or the output of what the command left running: what still comes, or waits for its reader, comes first.
+   */
+  #awaitClose(): void {
+    const seen = this.#received
+    this.#closing = this.#around.clock.after(LIMITS.execCloseMs, () => {
+      if (this.#received !== seen || this.#relay.isPaused()) this.#awaitClose()
+      else this.#finish(this.#exitOr(lost))
+    })
   }
 
   /**
@@ -196,6 +213,7 @@ class ExecRun {
     if (this.#isSettled) return
     this.#queue.push(event)
     this.#queuedBytes += bytes
+    this.#received += bytes
     // The relay is held back, not the channels: so output keeps the order in which it came.
     if (this.#queuedBytes > LIMITS.execBufferBytes) this.#relay.pause()
     if (this.#isWriting) return
@@ -243,6 +261,7 @@ class ExecRun {
     this.#around.signal.removeEventListener('abort', this.#onAbort)
     for (const timer of this.#timers) timer.cancel()
     this.#silence?.cancel()
+    this.#closing?.cancel()
     this.#queue = []
     this.#relay.resume()
     try {
