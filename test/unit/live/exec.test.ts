@@ -151,6 +151,15 @@ test('a channel that closes without an exit status is UNAVAILABLE, never an exit
   expect(await run({ exec: channel => void channel.close() }).end).toBe(LOST)
 })
 
+test.each(['in the handshake', 'in the command'])('a relay that is reset %s is UNAVAILABLE (R-04)', async when => {
+  const started = Promise.withResolvers<void>()
+  const { end, relay } = run({ exec: () => started.resolve() })
+  if (when === 'in the command') await started.promise
+  else await turn()
+  relay.destroy(new Error('reset'))
+  expect(await end).toBe(LOST)
+})
+
 test('a command that is silent for over 600 s goes on: its daemon hears from the gateway meanwhile (W21)', async () => {
   jest.useFakeTimers()
   const started = Promise.withResolvers<ServerChannel>()
