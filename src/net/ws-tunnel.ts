@@ -87,12 +87,13 @@ async function loadServer(): Promise<WebSocketServer> {
   })
 }
 
-/** Finds a tunnel whose other end is gone: two pings without an answer end it. */
+/** Finds a tunnel whose other end is gone: two pings without an answer end it, unless it is us who do not read. */
 function startPings(webSocket: WebSocket, clock: Clock): Timer {
   let missed = 0
   let timer: Timer
   webSocket.on('pong', () => (missed = 0))
   const tick = () => {
+    if (webSocket.isPaused) missed = 0
     if (missed >= LIMITS.webSocketPingsMissed) return webSocket.terminate()
     missed += 1
     webSocket.ping(() => {})
