@@ -79,6 +79,10 @@ async function holdSession(
   }
   const headers = { 'x-sandbox-secret': options.secret, 'x-sandbox-id': options.sandboxId }
   const stop = () => session.destroy()
+  if (signal.aborted) {
+    stop()
+    return null
+  }
   signal.addEventListener('abort', stop, { once: true })
   const pings = startPings(session, clock)
   try {
@@ -96,6 +100,8 @@ async function holdSession(
       }
       if (message.relay_open) openRelay(session, headers, message.relay_open.channel_id, daemon)
     })
+    // Whoever ended the answer without a status sends none later either.
+    control.end()
     return await control.ended
   } finally {
     pings.cancel()
