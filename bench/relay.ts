@@ -6,9 +6,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import type { ClientHttp2Session } from 'node:http2'
+import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { Client as SshClient } from 'ssh2'
 import { systemClock } from '../src/base/clock.ts'
 import { openSession, readEndpoint } from '../src/client/channel.ts'
 import { ANONYMOUS } from '../src/client/credential.ts'
@@ -20,6 +22,7 @@ import { encodeInit } from '../src/live/relay-frame.ts'
 import { RelayWire } from '../src/live/relay-wire.ts'
 import { createLogger } from '../src/observe/log.ts'
 import { createFdSink } from '../src/observe/log-sink.ts'
+import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../test/kit/openssh-daemon.ts'
 import { freePort, startDriver, untilListening } from './gateway.ts'
 
 const MIB = 1 << 20
@@ -50,6 +53,8 @@ interface World {
   sandbox(): Promise<TunnelTicket>
   /** A sandbox with an SSH daemon; its id. */
   shell(): Promise<string>
+  /** A sandbox with OpenSSH's daemon; its id. */
+  openSsh(port: number): Promise<string>
   stop(): Promise<void>
 }
 
@@ -159,6 +164,12 @@ async function startWorld(executable: string): Promise<World> {
       const log = createLogger({ level: 'error', format: 'text', clock: systemClock, sink: createFdSink(2) })
       const daemon = createSandboxSsh({ dir, environment }, log)
       sessions.push(await supervise(url, id, relay => daemon.serve(relay)))
+      await ticketFor(id)
+      return id
+    },
+    async openSsh(daemonPort) {
+      const id = await create()
+      sessions.push(await supervise(url, id, relay => joinDaemon(relay, daemonPort)))
       await ticketFor(id)
       return id
     },
@@ -297,7 +308,11 @@ async function measure(executable: string): Promise<Figures> {
       Array.from({ length: PING_RELAYS }, (_, i) => anotherTicket(world, tickets[i % tickets.length]!)),
     )
     figures.set(`ping-pong 64 B, ${PING_RELAYS} relays, p50 / p99`, await pingPong(world, many))
-    figures.set('exec true, p50 / p99', await execs(world))
+    figures.set('exec true, p50 / p99', await execs(world, await world.shell()))
+    if (openSsh) {
+      figures.set("exec true by OpenSSH's daemon, p50 / p99", await execs(world, await world.openSsh(openSsh.port)))
+      figures.set('the same straight to the daemon', await straightExecs(openSsh.port))
+    }
     const before = world.memoryKib()
     const idle: Duplex[] = []
     for (let i = 0; i < IDLE_RELAYS; i++) idle.push(await connect(world, await anotherTicket(world, tickets[i % 8]!)))
@@ -331,9 +346,8 @@ async function measureIdle(executable: string, figures: Figures): Promise<void> 
   }
 }
 
-/** Commands that only end, one after another, by an SSH daemon in this process. */
-async function execs(world: World): Promise<string> {
-  const id = await world.shell()
+/** Commands that only end, one after another. */
+async function execs(world: World, id: string): Promise<string> {
   const times: number[] = []
   for (let i = 0; i < EXECS; i++) {
     const begun = performance.now()
@@ -347,6 +361,49 @@ async function execs(world: World): Promise<string> {
   return pair(times)
 }
 
+/** What the daemon and the SSH library alone take for the same. */
+async function straightExecs(port: number): Promise<string> {
+  const times: number[] = []
+  for (let i = 0; i < EXECS; i++) {
+    const begun = performance.now()
+    const client = new SshClient()
+    await new Promise((resolve, reject) => {
+      client.on('error', reject)
+      client.on('ready', () =>
+        client.exec('true', (error, channel) => (error ? reject(error) : channel.resume().once('exit', resolve))),
+      )
+      client.connect({ host: '127.0.0.1', port, username: 'sandbox', authHandler: ['none'] })
+    })
+    times.push(performance.now() - begun)
+    client.end()
+  }
+  return pair(times)
+}
+
+function joinDaemon(relay: Duplex, port: number): void {
+  const socket = connectTcp({ port, host: '127.0.0.1', noDelay: true })
+  for (const end of [relay, socket]) end.on('error', () => {})
+  relay.pipe(socket)
+  socket.pipe(relay)
+}
+
+/** OpenSSH's daemon on a port of this machine, with a user that needs no password. */
+async function startOpenSsh(): Promise<{ port: number; stop(): void }> {
+  const dir = mkdtempSync(join(tmpdir(), 'bench-openssh-'))
+  const port = await freePort()
+  const args = ['-D', '-o', `ListenAddress=127.0.0.1:${port}`]
+  const [file, ...rest] = openSshCommand(dir, args, ['MaxStartups 1000'])
+  const daemon = spawn(file!, rest, { stdio: 'ignore' })
+  await untilListening(port)
+  return {
+    port,
+    stop() {
+      daemon.kill()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
 async function anotherTicket(world: World, ticket: TunnelTicket): Promise<TunnelTicket> {
   const { token } = await callOnce(world.client.open('CreateSshSession'), { sandbox_id: ticket.sandboxId })
   return { ...ticket, token }
@@ -356,10 +413,13 @@ const executables = [
   process.env['BENCH_GATEWAY'] ?? join(import.meta.dir, '../dist/openshell-gateway'),
   ...process.argv.slice(2),
 ]
+const openSsh = canStartOpenSsh() ? await startOpenSsh() : null
+if (!openSsh) console.log(`without exec by OpenSSH's daemon, which needs ${OPENSSH_NEEDS}`)
 const columns: Figures[] = []
 for (const executable of executables) columns.push(await measure(executable))
 console.log(`| Figure | ${executables.join(' | ')} |`)
 console.log(`|---|${executables.map(() => '---').join('|')}|`)
 for (const name of columns[0]!.keys())
   console.log(`| ${name} | ${columns.map(column => column.get(name) ?? '–').join(' | ')} |`)
+openSsh?.stop()
 process.exit(0)

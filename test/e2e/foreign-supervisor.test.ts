@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { createHash } from 'node:crypto'
-import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readEndpoint } from '../../src/client/channel.ts'
@@ -12,58 +12,26 @@ import { ANONYMOUS } from '../../src/client/credential.ts'
 import { connectGateway } from '../../src/client/session.ts'
 import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET } from '../kit/gateway.ts'
+import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../kit/openssh-daemon.ts'
 import { type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
 setDefaultTimeout(60_000)
 
 const SCRIPT = join(import.meta.dir, '../kit/foreign/supervisor.py')
 const PYTHON = process.env['FOREIGN_PYTHON'] ?? Bun.which('python3') ?? ''
-const SSHD = '/usr/sbin/sshd'
-const UID = 4242
 const MIB = 1 << 20
 
 const canImport = (modules: string) =>
   PYTHON !== '' && Bun.spawnSync([PYTHON, '-c', `import ${modules}`], { stderr: 'ignore' }).exitCode === 0
-const canUnshare = () =>
-  existsSync(SSHD) &&
-  process.getuid?.() === 0 &&
-  Bun.spawnSync(['unshare', '--mount', 'true'], { stderr: 'ignore' }).exitCode === 0
 
 const daemons = [
   ...(canImport('grpc, asyncssh') ? ['asyncssh'] : []),
-  ...(canImport('grpc') && canUnshare() ? ['sshd'] : []),
+  ...(canImport('grpc') && canStartOpenSsh() ? ['sshd'] : []),
 ] as const
 if (daemons.length < 2)
   console.log(
-    `skipped: a foreign supervisor with ${['asyncssh', 'sshd'].filter(name => !daemons.includes(name)).join(' and ')} needs grpcio, asyncssh, ${SSHD} and root (FOREIGN_PYTHON names a python3)`,
+    `skipped: a foreign supervisor with ${['asyncssh', 'sshd'].filter(name => !daemons.includes(name)).join(' and ')} needs grpcio, asyncssh, ${OPENSSH_NEEDS} (FOREIGN_PYTHON names a python3)`,
   )
-
-/** OpenSSH's daemon as inetd starts it, in a mount namespace of its own where a user `sandbox` without password exists. */
-function sshdCommand(dir: string): string[] {
-  const home = join(dir, 'home')
-  const write = (name: string, text: string, mode = 0o644) => {
-    writeFileSync(join(dir, name), text, { mode })
-    return join(dir, name)
-  }
-  Bun.spawnSync(['mkdir', '-p', home, '/run/sshd'])
-  chownSync(home, UID, UID)
-  chmodSync(dir, 0o755)
-  const key = join(dir, 'host_key')
-  Bun.spawnSync(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key])
-  const passwd = write('passwd', `${readFileSync('/etc/passwd', 'utf8')}sandbox:x:${UID}:${UID}::${home}:/bin/bash\n`)
-  const shadow = write('shadow', `${readFileSync('/etc/shadow', 'utf8')}sandbox::19000:0:99999:7:::\n`, 0o600)
-  const lines = [
-    `HostKey ${key}`,
-    'UsePAM no',
-    'PermitEmptyPasswords yes',
-    'PidFile none',
-    'StrictModes no',
-    'RekeyLimit 16M',
-  ]
-  const config = write('sshd_config', `${lines.join('\n')}\n`)
-  const mounts = `mount --bind ${passwd} /etc/passwd && mount --bind ${shadow} /etc/shadow`
-  return ['unshare', '--mount', 'sh', '-c', `${mounts} && exec ${SSHD} -i -f ${config}`]
-}
 
 describe.each(daemons)('a Python supervisor with %s behind it', daemon => {
   let dir: string
@@ -75,7 +43,7 @@ describe.each(daemons)('a Python supervisor with %s behind it', daemon => {
     dir = mkdtempSync(join(tmpdir(), 'foreign-supervisor-'))
     world = await startRelayWorld({ dir })
     id = await world.create('box')
-    const words = daemon === 'sshd' ? ['command', ...sshdCommand(dir)] : ['asyncssh']
+    const words = daemon === 'sshd' ? ['command', ...openSshCommand(dir, ['-i'], ['RekeyLimit 16M'])] : ['asyncssh']
     const started = startBackground([PYTHON, SCRIPT, `127.0.0.1:${world.gateway.port}`, id, ...words], {
       ...{ PATH: process.env['PATH']!, HOME: dir, OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET },
     })
