@@ -1,11 +1,12 @@
 import { constants, Database, SQLiteError } from 'bun:sqlite'
 import { statSync, unlinkSync } from 'node:fs'
-import { type Clock, sleep } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { errorText, StartError } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
-import { isBusy } from './sqlite-error.ts'
+import { whileBusy } from './sqlite-error.ts'
 import { lockDatabaseFile, prepareDatabaseFile } from './sqlite-file.ts'
+import { type FileHealth, MEMORY_HEALTH, watchDatabaseFile } from './sqlite-health.ts'
 import { sweepOrphans } from './sqlite-orphans.ts'
 import { isMigrated, MigrationFailure, migrate, refuseForeignSchema } from './sqlite-schema.ts'
 import type { SqliteFileTarget } from './url.ts'
@@ -16,8 +17,7 @@ export interface SqliteConnection {
   /** Sees committed state while the writer is inside a transaction; the writer itself when the database is in memory. */
   readonly reader: Database
   readonly readOnly: boolean
-  /** Why the file is no longer the one that was opened; null while all is well. */
-  lost(): string | null
+  readonly health: FileHealth
   /** Moves the log into the file and gives the file back. Statements must be finalized. */
   close(): void
 }
@@ -33,7 +33,7 @@ const READ_WRITE = constants.SQLITE_OPEN_READWRITE | constants.SQLITE_OPEN_URI
 /** Opens, checks and migrates a database file; throws `StartError` and leaves the bytes of a refused file as they are (S-05, S-07). */
 export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps): Promise<SqliteConnection> {
   const { path, isNew } = prepareDatabaseFile(target, deps.log)
-  if (target.readOnly) return openReadOnly(path, target)
+  if (target.readOnly) return openReadOnly(path, target, deps.log)
   const lock = lockDatabaseFile(path)
   const uri = fileUri(path, target)
   const opened: Database[] = []
@@ -43,21 +43,20 @@ export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps):
     return database
   }
   try {
-    if (!isNew) await withPatience(deps.clock, () => check(uri, path))
+    if (!isNew) await whileBusy(deps.clock, () => check(uri, path))
     const writer = open(READ_WRITE)
-    await withPatience(deps.clock, () => setUpWriter(writer))
-    if (!isMigrated(writer)) await withPatience(deps.clock, () => migrate(writer, deps.clock.nowMs()))
-    const swept = await withPatience(deps.clock, () => sweepOrphans(writer))
+    await whileBusy(deps.clock, () => setUpWriter(writer))
+    if (!isMigrated(writer)) await whileBusy(deps.clock, () => migrate(writer, deps.clock.nowMs()))
+    const swept = await whileBusy(deps.clock, () => sweepOrphans(writer))
     if (swept > 0) deps.log.warn('Removed rows of sandboxes that no longer exist', { rows: swept })
     const reader = open(READ_ONLY)
     reader.run('PRAGMA busy_timeout = 0')
     reader.run('PRAGMA query_only = ON')
-    const inode = statSync(path).ino
     return {
       writer,
       reader,
       readOnly: false,
-      lost: () => (statSync(path, { throwIfNoEntry: false })?.ino === inode ? null : `${path} was removed or replaced`),
+      health: watchDatabaseFile(path, [path, `${path}-wal`], deps.log),
       close() {
         reader.close(true)
         checkpoint(writer, deps.log)
@@ -79,18 +78,30 @@ export function openSqliteMemory(deps: StoreDeps): SqliteConnection {
   const database = new Database(':memory:')
   database.run('PRAGMA trusted_schema = OFF')
   migrate(database, deps.clock.nowMs())
-  return { writer: database, reader: database, readOnly: false, lost: () => null, close: () => database.close(true) }
+  return {
+    writer: database,
+    reader: database,
+    readOnly: false,
+    health: MEMORY_HEALTH,
+    close: () => database.close(true),
+  }
 }
 
 /** Needs all migrations to be there; takes no lock, as it never writes. */
-function openReadOnly(path: string, target: SqliteFileTarget): SqliteConnection {
+function openReadOnly(path: string, target: SqliteFileTarget, log: Logger): SqliteConnection {
   let database: Database | null = null
   try {
     const opened = new Database(fileUri(path, target), READ_ONLY)
     database = opened
     refuseForeignSchema(opened)
     if (!hasTables(opened)) throw new StartError(`${WHILE}: (code: 8) attempt to write a readonly database: ${path}`)
-    return { writer: opened, reader: opened, readOnly: true, lost: () => null, close: () => opened.close(true) }
+    return {
+      writer: opened,
+      reader: opened,
+      readOnly: true,
+      health: watchDatabaseFile(path, [], log),
+      close: () => opened.close(true),
+    }
   } catch (error) {
     database?.close()
     throw toStartError(error, path)
@@ -152,20 +163,6 @@ function setUpWriter(writer: Database): void {
   writer.run('PRAGMA foreign_keys = ON')
   writer.run('PRAGMA secure_delete = FAST')
   writer.run(`PRAGMA journal_size_limit = ${LIMITS.storeLogBytes}`)
-}
-
-/** Tries again while another process holds a lock, without blocking the loop, for as long as the reference waits. */
-async function withPatience<T>(clock: Clock, work: () => T): Promise<T> {
-  const deadline = clock.monotonicMs() + LIMITS.storeWaitMs
-  for (;;) {
-    try {
-      return work()
-    } catch (error) {
-      const cause = error instanceof MigrationFailure ? error.cause : error
-      if (!isBusy(cause) || clock.monotonicMs() >= deadline) throw error
-    }
-    await sleep(clock, LIMITS.storeBusyRetryMs)
-  }
 }
 
 function checkpoint(writer: Database, log: Logger): void {

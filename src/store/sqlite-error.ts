@@ -1,5 +1,7 @@
 import { SQLiteError } from 'bun:sqlite'
+import { type Clock, sleep } from '../base/clock.ts'
 import { errorText } from '../base/errors.ts'
+import { LIMITS } from '../limits.ts'
 import { StoreConflict, StoreFailure } from './store.ts'
 
 /** Primary result codes after which the same call may succeed later: the database is busy, full, away or out of memory. */
@@ -16,8 +18,25 @@ const PASSING = new Set([
   15, // PROTOCOL
 ])
 
-/** Whether another process holds the lock that this call needs. */
-export const isBusy = (error: unknown): boolean => error instanceof SQLiteError && (error.errno & 0xff) === 5
+/**
+ * Runs `work` at once, and again while another process holds the lock it needs, for at most `storeWaitMs`: SQLite's own
+ * waiting would block the loop (S-04). Throws what `work` threw last.
+ */
+export async function whileBusy<T>(clock: Clock, work: () => T): Promise<T> {
+  const deadline = clock.monotonicMs() + LIMITS.storeWaitMs
+  for (;;) {
+    try {
+      return work()
+    } catch (error) {
+      if (!isBusy(error) || clock.monotonicMs() >= deadline) throw error
+    }
+    await sleep(clock, LIMITS.storeBusyRetryMs)
+  }
+}
+
+/** Whether SQLite said so, or is the cause of what another layer said. */
+const isBusy = (error: unknown): boolean =>
+  error instanceof SQLiteError ? (error.errno & 0xff) === 5 : error instanceof Error && isBusy(error.cause)
 
 /** What a statement threw, in the store's own terms. Errors that are not the database's stay as they are. */
 export function toStoreError(error: unknown): unknown {

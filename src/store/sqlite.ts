@@ -1,9 +1,8 @@
-import type { Database } from 'bun:sqlite'
-import { type Clock, sleep } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import { reapSpentSessions } from './reap.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
-import { isBusy, toStoreError } from './sqlite-error.ts'
+import { whileBusy } from './sqlite-error.ts'
 import { type Guard, prepareReads, type ReadStatements, SqliteReads, Statements } from './sqlite-reads.ts'
 import { prepareWrites, SqliteTransaction, type WriteStatements } from './sqlite-writes.ts'
 import { type Store, StoreFailure, type StoreTransaction } from './store.ts'
@@ -70,7 +69,7 @@ class SqliteStore extends SqliteReads implements Store {
   #closing: Promise<void> | null = null
 
   constructor(parts: Parts) {
-    super(parts.outside, readGuard(parts.turn, parts.clock))
+    super(parts.outside, readGuard(parts))
     this.#parts = parts
     this.#queue = createWriterQueue(parts.clock, LIMITS.storeWaiting, LIMITS.storeWaitMs)
     const sign = parts.all[0]!.prepare('SELECT 1 FROM objects LIMIT 1')
@@ -84,9 +83,9 @@ class SqliteStore extends SqliteReads implements Store {
   async #write<T>(work: (tx: SqliteTransaction) => Promise<T>): Promise<T> {
     const { connection, clock, inside, writes, turn } = this.#parts
     const leave = await this.#queue.enter()
-    const state: Running = { writer: connection.writer, readOnly: connection.readOnly, over: false, failed: null }
+    const state: Running = { connection, over: false, failed: null }
     try {
-      await patiently(clock, () => connection.writer.run(connection.readOnly ? 'BEGIN' : 'BEGIN IMMEDIATE'))
+      await begin(clock, connection)
       const endTurn = turn.begin()
       try {
         const tx = new SqliteTransaction(inside, writes, insideGuard(state), () => clock.nowMs())
@@ -95,7 +94,7 @@ class SqliteStore extends SqliteReads implements Store {
         return result
       } finally {
         state.over = true
-        rollback(connection.writer)
+        rollback(connection)
         endTurn()
       }
     } finally {
@@ -114,9 +113,9 @@ class SqliteStore extends SqliteReads implements Store {
   }
 
   async ping(): Promise<void> {
-    const lost = this.#parts.connection.lost()
-    if (lost !== null) throw new StoreFailure('damaged', lost)
     await this.guard(this.#ping)
+    const fault = this.#parts.connection.health.fault()
+    if (fault !== null) throw new StoreFailure('damaged', fault)
   }
 
   close(): Promise<void> {
@@ -132,20 +131,7 @@ class SqliteStore extends SqliteReads implements Store {
   }
 }
 
-/** Tries until no other process holds the lock, at most `storeWaitMs`; the first try is made at once. */
-async function patiently<T>(clock: Clock, work: () => T): Promise<T> {
-  const deadline = clock.monotonicMs() + LIMITS.storeWaitMs
-  for (;;) {
-    try {
-      return work()
-    } catch (error) {
-      if (!isBusy(error) || clock.monotonicMs() >= deadline) throw toStoreError(error)
-    }
-    await sleep(clock, LIMITS.storeBusyRetryMs)
-  }
-}
-
-function readGuard(turn: Turn, clock: Clock): Guard {
+function readGuard({ turn, clock, connection: { health } }: Parts): Guard {
   const checked = <T>(work: () => T): T => {
     if (turn.closed) throw new StoreFailure('unavailable', 'the store is closed')
     return work()
@@ -153,54 +139,65 @@ function readGuard(turn: Turn, clock: Clock): Guard {
   return async work => {
     for (let wait = turn.waitFor; wait !== null; wait = turn.waitFor) await wait
     try {
-      return checked(work)
+      return await whileBusy(clock, () => checked(work))
     } catch (error) {
-      if (!isBusy(error)) throw toStoreError(error)
+      throw health.explain(error)
     }
-    return await patiently(clock, () => checked(work))
   }
 }
 
 /** One transaction: after a failure of the database nothing of it may be kept, whatever the caller goes on to do. */
 interface Running {
-  readonly writer: Database
-  readonly readOnly: boolean
+  readonly connection: SqliteConnection
   over: boolean
   failed: StoreFailure | null
 }
 
 function insideGuard(state: Running): Guard {
+  const { writer, readOnly, health } = state.connection
   return async work => {
     if (state.over) throw new Error('the transaction is over')
     if (state.failed) throw state.failed
     try {
       // Some failures (disk full, I/O) end SQLite's transaction by themselves; going on would commit piecemeal.
-      if (!state.writer.inTransaction) throw new StoreFailure('unavailable', 'the database gave up the transaction')
+      if (!writer.inTransaction) throw new StoreFailure('unavailable', 'the database gave up the transaction')
       return work()
     } catch (error) {
-      const mapped = toStoreError(error)
+      const mapped = health.explain(error)
       if (!(mapped instanceof StoreFailure)) throw mapped
-      state.failed = state.readOnly ? new StoreFailure('read-only', mapped.message, { cause: error }) : mapped
+      state.failed = readOnly ? new StoreFailure('read-only', mapped.message, { cause: error }) : mapped
       throw state.failed
     }
   }
 }
 
-function commit(state: Running): void {
-  state.over = true
-  if (state.failed) throw state.failed
+async function begin(clock: Clock, { writer, readOnly, health }: SqliteConnection): Promise<void> {
   try {
-    state.writer.run('COMMIT')
+    await whileBusy(clock, () => writer.run(readOnly ? 'BEGIN' : 'BEGIN IMMEDIATE'))
   } catch (error) {
-    throw toStoreError(error)
+    throw health.explain(error)
   }
 }
 
-function rollback(db: Database): void {
-  if (!db.inTransaction) return
+function commit(state: Running): void {
+  const { writer, health } = state.connection
+  state.over = true
+  if (state.failed) throw state.failed
+  // SQLite goes on writing to a file that was removed: what it acknowledges then is gone with the process.
+  const lost = health.lost()
+  if (lost !== null) throw new StoreFailure('damaged', lost)
   try {
-    db.run('ROLLBACK')
+    writer.run('COMMIT')
   } catch (error) {
-    throw toStoreError(error)
+    throw health.explain(error)
+  }
+}
+
+function rollback({ writer, health }: SqliteConnection): void {
+  if (!writer.inTransaction) return
+  try {
+    writer.run('ROLLBACK')
+  } catch (error) {
+    throw health.explain(error)
   }
 }

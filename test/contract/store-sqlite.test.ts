@@ -3,15 +3,19 @@ import { afterAll, beforeEach, describe, expect, test } from 'bun:test'
 import { spawn } from 'node:child_process'
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -428,10 +432,49 @@ describe('a running store beside other programs', () => {
     await store.close()
   })
 
-  test('a file that is removed under the gateway is noticed', async () => {
+  test.each(['', '-wal'])('gw.db%s removed or replaced: no write is acknowledged that would be lost', async ending => {
     const store = await open()
-    rmSync(path)
+    await store.transaction(tx => tx.insert(object('kept')))
+    await store.ping()
+    renameSync(path + ending, `${path}.elsewhere`)
+    const away = { name: 'StoreFailure', kind: 'damaged', message: `${path}${ending} was removed or replaced` }
+    const writing = () => store.transaction(tx => tx.insert(object('lost')))
+    for (const call of [writing, () => store.ping()]) await expect(call()).rejects.toMatchObject(away)
+    writeFileSync(path + ending, '')
+    await expect(writing()).rejects.toMatchObject(away)
+    expect((await store.list('sandbox', all)).map(({ name }) => name)).toEqual(['kept'])
+    renameSync(`${path}.elsewhere`, path + ending)
+    await store.ping()
+    await store.transaction(tx => tx.insert(object('written')))
+    await store.close()
+    expect(ask('SELECT name FROM objects ORDER BY name')).toEqual([['kept'], ['written']])
+  })
+
+  test('damage found while running: that call fails, others are served, not ready until the file is restored (S-06)', async () => {
+    const many = Array.from({ length: 60 }, (_, n) => `n${n}`)
+    let store = await open()
+    await store.transaction(async tx => {
+      for (const name of many) await tx.insert({ ...object(name), payload: Buffer.alloc(1000, name) })
+    })
+    await store.close()
+    store = await open()
+    const content = readFileSync(path)
+    // The page of the last row, which begins with its header.
+    content.fill(0xff, content.lastIndexOf('n59n59') & ~4095, (content.lastIndexOf('n59n59') & ~4095) + 100)
+    const file = openSync(path, 'r+')
+    writeSync(file, content)
+    closeSync(file)
+    await store.ping()
+
+    const results = await Promise.allSettled(many.map(name => store.get('sandbox', `id-${name}`)))
+    const faults = results.filter(result => result.status === 'rejected').map(({ reason }) => reason)
+    expect(faults.length).toBeGreaterThan(0)
+    expect(faults.length).toBeLessThan(many.length / 2)
+    for (const fault of faults) expect(fault).toMatchObject({ name: 'StoreFailure', kind: 'damaged' })
     await expect(store.ping()).rejects.toMatchObject({ kind: 'damaged' })
+    expect(lines.filter(([message]) => message.includes('damaged'))).toEqual([
+      ['Database file is damaged; restore it from a backup', expect.objectContaining({ path })],
+    ])
     await store.close()
   })
 
