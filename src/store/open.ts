@@ -15,7 +15,7 @@ export async function openStore(url: Secret | string, deps: StoreDeps): Promise<
     case 'memory':
       return createSqliteStore(openSqliteMemory(deps), deps.clock)
     case 'file':
-      return createSqliteStore(await openSqliteFile(target, deps), deps.clock)
+      return await openSqliteFile(target, deps, connection => createSqliteStore(connection, deps.clock))
     case 'postgres':
       return await openPostgres(target, deps)
   }

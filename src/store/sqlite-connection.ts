@@ -30,10 +30,17 @@ export interface StoreDeps {
 const READ_ONLY = constants.SQLITE_OPEN_READONLY | constants.SQLITE_OPEN_URI
 const READ_WRITE = constants.SQLITE_OPEN_READWRITE | constants.SQLITE_OPEN_URI
 
-/** Opens, checks and migrates a database file; throws `StartError` and leaves the bytes of a refused file as they are (S-05, S-07). */
-export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps): Promise<SqliteConnection> {
+/**
+ * Opens, checks and migrates a database file and makes of it what `use` makes; throws `StartError`, lets go of everything
+ * and leaves the bytes of a refused file as they are (S-05, S-07).
+ */
+export async function openSqliteFile<T>(
+  target: SqliteFileTarget,
+  deps: StoreDeps,
+  use: (connection: SqliteConnection) => T,
+): Promise<T> {
   const { path, isNew } = prepareDatabaseFile(target, deps.log)
-  if (target.readOnly) return openReadOnly(path, target, deps.log)
+  if (target.readOnly) return openReadOnly(path, target, deps.log, use)
   const lock = lockDatabaseFile(path)
   const uri = fileUri(path, target)
   const opened: Database[] = []
@@ -52,7 +59,7 @@ export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps):
     const reader = open(READ_ONLY)
     reader.run('PRAGMA busy_timeout = 0')
     reader.run('PRAGMA query_only = ON')
-    return {
+    return use({
       writer,
       reader,
       readOnly: false,
@@ -63,7 +70,7 @@ export async function openSqliteFile(target: SqliteFileTarget, deps: StoreDeps):
         writer.close(true)
         lock.release()
       },
-    }
+    })
   } catch (error) {
     for (const database of opened.reverse()) database.close()
     // A start that failed leaves no empty file behind that was not there before.
@@ -88,20 +95,25 @@ export function openSqliteMemory(deps: StoreDeps): SqliteConnection {
 }
 
 /** Needs all migrations to be there; takes no lock, as it never writes. */
-function openReadOnly(path: string, target: SqliteFileTarget, log: Logger): SqliteConnection {
+function openReadOnly<T>(
+  path: string,
+  target: SqliteFileTarget,
+  log: Logger,
+  use: (connection: SqliteConnection) => T,
+): T {
   let database: Database | null = null
   try {
     const opened = new Database(fileUri(path, target), READ_ONLY)
     database = opened
     refuseForeignSchema(opened)
     if (!hasTables(opened)) throw new StartError(`${WHILE}: (code: 8) attempt to write a readonly database: ${path}`)
-    return {
+    return use({
       writer: opened,
       reader: opened,
       readOnly: true,
       health: watchDatabaseFile(path, [], log),
       close: () => opened.close(true),
-    }
+    })
   } catch (error) {
     database?.close()
     throw toStartError(error, path)
