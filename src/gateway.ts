@@ -111,6 +111,8 @@ async function assemble(
   const probes = createProbes(config)
   const prober = owned.add('readiness', createReadinessProber(probes.table), it => it.stop())
   await openSidePorts(config, options.version, prober.readiness, metrics, owned, log)
+  // From here on, so that a start that waits for its database says what it waits for.
+  prober.start()
 
   const store = owned.add('store', await blaming('--db-url', () => openStore(config.dbUrl, { clock, log })), it =>
     it.close(),
@@ -255,8 +257,8 @@ async function assemble(
   if (tls === null) log.info('TLS disabled — accepting plaintext connections')
   tls?.startWatching()
   live.start()
-  prober.start()
   owned.add('memory', watchQuietMemory(clock, processMemory), it => it.cancel())
+  void prober.probeNow()
 
   return {
     address,

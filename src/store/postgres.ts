@@ -25,7 +25,7 @@ export async function openPostgres(target: PostgresTarget, deps: StoreDeps): Pro
   const pool = new PostgresPool(target, deps.clock)
   const store = new PostgresStore(pool, deps.clock)
   try {
-    await connect(target, pool, deps.clock)
+    await connect(target, pool, deps)
     const swept = await store.prepare()
     if (swept > 0) deps.log.warn('Removed rows of sandboxes that no longer exist', { rows: swept })
     return store
@@ -35,9 +35,10 @@ export async function openPostgres(target: PostgresTarget, deps: StoreDeps): Pro
   }
 }
 
-async function connect(target: PostgresTarget, pool: PostgresPool, clock: Clock): Promise<void> {
-  const deadline = clock.monotonicMs() + LIMITS.storeConnectMs
+async function connect(target: PostgresTarget, pool: PostgresPool, { clock, log }: StoreDeps): Promise<void> {
+  const startedMs = clock.monotonicMs()
   const backoff = createBackoff(100, 1000)
+  let lastLoggedMs = Number.NEGATIVE_INFINITY
   for (;;) {
     await refuseUnknownHost(target)
     try {
@@ -45,16 +46,21 @@ async function connect(target: PostgresTarget, pool: PostgresPool, clock: Clock)
       return
     } catch (error) {
       if (!mayPass(error)) throw error
-      if (clock.monotonicMs() >= deadline)
-        throw new StartError(
-          'execution error: database error: pool timed out while waiting for an open connection',
-          1,
-          { cause: error },
-        )
+      const place = target.host.startsWith('/') ? target.host : `${target.host}:${target.port}`
+      const said = saidOf(error)
+      const nowMs = clock.monotonicMs()
+      if (nowMs - startedMs >= LIMITS.storeConnectMs)
+        throw new StartError(`${TIMED_OUT} (${place}: ${said})`, 1, { cause: error })
+      if (nowMs - lastLoggedMs >= LIMITS.driverLogEveryMs) {
+        lastLoggedMs = nowMs
+        log.warn('database not reachable', { place, reason: said, given_up_after_ms: LIMITS.storeConnectMs })
+      }
     }
     await sleep(clock, backoff.nextMs())
   }
 }
+
+const TIMED_OUT = 'execution error: database error: pool timed out while waiting for an open connection'
 
 /** Bun reports a name that does not resolve as a refused connection. */
 async function refuseUnknownHost(target: PostgresTarget): Promise<void> {
@@ -82,9 +88,14 @@ function mayPass(error: unknown): boolean {
 
 function toStartError(error: unknown): unknown {
   if (error instanceof StartError || !(error instanceof StoreFailure)) return error
-  const cause = error.cause
-  const said = cause instanceof Error ? cause.message : error.message
-  return new StartError(`execution error: database error: error returned from database: ${said}`, 1, { cause: error })
+  const text = `execution error: database error: error returned from database: ${saidOf(error)}`
+  return new StartError(text, 1, { cause: error })
+}
+
+/** What the server or the way to it said; never anything of the URL. */
+function saidOf(error: unknown): string {
+  const cause = error instanceof StoreFailure ? (error.cause ?? error) : error
+  return errorText(cause)
 }
 
 class PostgresStore extends PostgresReads implements Store {

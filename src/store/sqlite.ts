@@ -115,7 +115,7 @@ class SqliteStore extends SqliteReads implements Store {
   async ping(): Promise<void> {
     await this.guard(this.#ping)
     const fault = this.#parts.connection.health.fault()
-    if (fault !== null) throw new StoreFailure('damaged', fault)
+    if (fault !== null) throw fault
   }
 
   close(): Promise<void> {
@@ -185,7 +185,7 @@ function commit(state: Running): void {
   if (state.failed) throw state.failed
   // SQLite goes on writing to a file that was removed: what it acknowledges then is gone with the process.
   const lost = health.lost()
-  if (lost !== null) throw new StoreFailure('damaged', lost)
+  if (lost !== null) throw lost
   try {
     writer.run('COMMIT')
   } catch (error) {

@@ -4,6 +4,7 @@ import { StartError } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/observe/log.ts'
 import { openStore } from '../../src/store/open.ts'
 import { StoreConflict } from '../../src/store/store.ts'
+import { createCapturedLog } from '../kit/captured-log.ts'
 import { startPostgres } from '../kit/postgres.ts'
 
 const silent: Logger = { log() {}, debug() {}, info() {}, warn() {}, error() {}, child: () => silent }
@@ -19,19 +20,29 @@ const refusal = async (url: string): Promise<string> => {
   return error.message
 }
 
-test('a server that refuses is asked for 30 s, and the text shows no password (spec/storage.md §1)', async () => {
+test('a server that refuses is asked for 30 s, which the log says; no text shows the password (spec/storage.md §1)', async () => {
   const speed = 200
   const clock: Clock = {
     nowMs: () => systemClock.nowMs(),
     monotonicMs: () => systemClock.monotonicMs() * speed,
     after: (ms, fn) => systemClock.after(ms / speed, fn),
   }
+  const log = createCapturedLog()
   const began = clock.monotonicMs()
-  const opening = openStore('postgres://u:hush@127.0.0.1:1/d', { clock, log: silent })
+  const opening = openStore('postgres://u:hush@127.0.0.1:1/d', { clock, log })
   await expect(opening).rejects.toThrow(
-    'execution error: database error: pool timed out while waiting for an open connection',
+    'execution error: database error: pool timed out while waiting for an open connection (127.0.0.1:1: Failed to connect)',
   )
   expect(clock.monotonicMs() - began).toBeGreaterThanOrEqual(30_000)
+  // At once, after 10 s and after 20 s.
+  expect(log.lines.slice(0, 2)).toEqual(
+    Array(2).fill({
+      level: 'warn',
+      message: 'database not reachable',
+      fields: { place: '127.0.0.1:1', reason: 'Failed to connect', given_up_after_ms: 30_000 },
+    }),
+  )
+  expect(log.lines.length).toBeLessThanOrEqual(3)
 })
 
 if (server)

@@ -437,7 +437,7 @@ describe('a running store beside other programs', () => {
     await store.transaction(tx => tx.insert(object('kept')))
     await store.ping()
     renameSync(path + ending, `${path}.elsewhere`)
-    const away = { name: 'StoreFailure', kind: 'damaged', message: `${path}${ending} was removed or replaced` }
+    const away = { name: 'StoreFailure', kind: 'unavailable', message: `${path}${ending} was removed or replaced` }
     const writing = () => store.transaction(tx => tx.insert(object('lost')))
     for (const call of [writing, () => store.ping()]) await expect(call()).rejects.toMatchObject(away)
     writeFileSync(path + ending, '')

@@ -1,13 +1,14 @@
 /** The executable killed, restarted and asked to stop while it works. */
 import { Database } from 'bun:sqlite'
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
+import { freePort } from '../../src/dev/free-port.ts'
 import { messageFromJson } from '../../src/wire/json.ts'
 import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
-import { type Answer, callUnary, type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
+import { type Answer, callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
 
 setDefaultTimeout(60_000)
 
@@ -191,5 +192,61 @@ describe('C-01, C-04', () => {
     const found = await names(again)
     expect(calls.filter(call => call.answer.code === 'OK' && !found.has(call.name))).toEqual([])
     expect(await again.stop()).toBe(0)
+  })
+})
+
+describe('C-13: /readyz tells the truth about the database', () => {
+  /** Status and what is said about the database. */
+  const readiness = async (port: number): Promise<{ status: number; database: Record<string, unknown> } | null> => {
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => null)
+    if (!answer) return null
+    const { checks } = (await answer.json()) as { checks: Record<string, Record<string, unknown>> }
+    return { status: answer.status, database: checks['database']! }
+  }
+
+  test('while the start waits for a server that refuses: starting, and the log names the place', async () => {
+    const port = await freePort(0, true)
+    const url = `postgres://user:hush@127.0.0.1:${await freePort(0, true)}/db`
+    const flags = ['--disable-tls', '--port', '0', '--health-port', String(port), '--log-format', 'json', ...args]
+    const child = Bun.spawn([EXECUTABLE, ...flags], {
+      cwd: dir,
+      env: { OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET, OPENSHELL_DB_URL: url },
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    try {
+      const told = await until('an answer', () => readiness(port))
+      expect(told).toMatchObject({ status: 503, database: { status: 'unhealthy', error: 'starting' } })
+      let said = ''
+      const decoder = new TextDecoder()
+      for await (const chunk of child.stdout) {
+        said += decoder.decode(chunk, { stream: true })
+        if (said.includes('database not reachable')) break
+      }
+      expect(said).toContain(`"place":"${new URL(url).host}"`)
+      expect(said).not.toContain('hush')
+    } finally {
+      child.kill('SIGKILL')
+      await child.exited
+    }
+  })
+
+  test('a file that was moved away: no write is acknowledged, reads go on, not ready', async () => {
+    const port = await freePort(0, true)
+    const gateway = await startGateway({ args: [...args, '--health-port', String(port)], dir })
+    expect((await gateway.call('CreateProvider', provider('kept'))).code).toBe('OK')
+    await until('readiness', async () => (await readiness(port))?.status === 200)
+    renameSync(join(dir, 'gateway.db'), join(dir, 'elsewhere.db'))
+    expect(await gateway.call('CreateProvider', provider('lost'))).toEqual({
+      code: 'UNAVAILABLE',
+      details: 'storage unavailable',
+    })
+    expect(await names(gateway)).toEqual(new Set(['kept']))
+    const told = await until('unreadiness', async () => {
+      const now = await readiness(port)
+      return now?.status === 503 ? now : null
+    })
+    expect(told.database).toMatchObject({ status: 'unhealthy' })
+    expect(await gateway.stop()).toBe(0)
   })
 })
