@@ -42,6 +42,7 @@ export interface Proposal {
 export function parseProposal(chunk: PolicyChunk, nowMs: number): Proposal | { readonly reason: string } {
   if (chunk.rule_name === '') return { reason: 'chunk missing rule_name' }
   if (Buffer.byteLength(chunk.rule_name) > LIMITS.draftNameBytes) return { reason: 'chunk rule_name is too long' }
+  if (chunk.rule_name.includes('\0')) return { reason: 'chunk rule_name contains a NUL character' }
   const about = `chunk '${chunk.rule_name}'`
   const rule = chunk.proposed_rule
   if (!rule) return { reason: `${about} missing proposed_rule` }
@@ -50,6 +51,7 @@ export function parseProposal(chunk: PolicyChunk, nowMs: number): Proposal | { r
     return { reason: `${about} has more than ${LIMITS.draftRuleItems} endpoints or binaries` }
   if (Buffer.byteLength(chunk.rationale) > LIMITS.draftRationaleBytes)
     return { reason: `${about} rationale exceeds maximum length (> ${LIMITS.draftRationaleBytes})` }
+  if (chunk.rationale.includes('\0') || holdsNul(rule)) return { reason: `${about} contains a NUL character` }
   const endpoint = rule.endpoints[0]
   return {
     ruleName: chunk.rule_name,
@@ -61,10 +63,18 @@ export function parseProposal(chunk: PolicyChunk, nowMs: number): Proposal | { r
     securityNotes: securityNotes(rule),
     confidence: clampConfidence(chunk.confidence),
     hitCount: Math.min(Math.max(chunk.hit_count, 1), LIMITS.draftHitsPerCall),
-    firstSeenMs: chunk.first_seen_ms > 0n ? Number(chunk.first_seen_ms) : nowMs,
-    lastSeenMs: chunk.last_seen_ms > 0n ? Number(chunk.last_seen_ms) : nowMs,
+    firstSeenMs: seenMs(chunk.first_seen_ms, nowMs),
+    lastSeenMs: seenMs(chunk.last_seen_ms, nowMs),
   }
 }
+
+/** A time that was sent, or now; one that no number holds exactly becomes the last that does (spec/storage.md W18). */
+const seenMs = (sent: bigint, nowMs: number): number =>
+  sent > 0n ? Math.min(Number(sent), Number.MAX_SAFE_INTEGER) : nowMs
+
+/** Whether a host or path holds what no host and no path has, and what PostgreSQL keeps in no text. */
+export const holdsNul = ({ endpoints, binaries }: NetworkPolicyRule): boolean =>
+  endpoints.some(({ host }) => host.includes('\0')) || binaries.some(({ path }) => path.includes('\0'))
 
 /** 0..1; what is not a number is 0 (W20). */
 export const clampConfidence = (value: number): number => (Number.isNaN(value) ? 0 : Math.min(Math.max(value, 0), 1))

@@ -2,7 +2,7 @@ import { createBreather } from '../base/breather.ts'
 import { GatewayError } from '../base/errors.ts'
 import { auditLine, describeRule } from '../domain/audit-lines.ts'
 import { decodeMemory, encodeMemory, takeBack } from '../domain/draft-approval.ts'
-import { type DraftAction, type DraftState, decideDraft, securityNotes } from '../domain/drafts.ts'
+import { type DraftAction, type DraftState, decideDraft, holdsNul, securityNotes } from '../domain/drafts.ts'
 import { encodeRule } from '../domain/policy-bytes.ts'
 import { mergePolicy } from '../domain/policy-merge.ts'
 import { POLICY_TEXTS } from '../domain/policy-texts.ts'
@@ -164,6 +164,7 @@ function requireFit(rule: NetworkPolicyRule): void {
   if (hasUnknownFields(rule)) throw invalid(POLICY_TEXTS.unknownFields(unknownInRule(rule, 'proposed_rule')))
   if (rule.endpoints.length > LIMITS.draftRuleItems || rule.binaries.length > LIMITS.draftRuleItems)
     throw invalid(`proposed_rule has more than ${LIMITS.draftRuleItems} endpoints or binaries`)
+  if (holdsNul(rule)) throw invalid('proposed_rule contains a NUL character')
   const blocked = blockedViolation(rule)
   if (blocked) throw invalid(blocked)
 }

@@ -271,5 +271,54 @@ describe('drafts', () => {
       confidence: 0,
       hit_count: 100,
     })
+    const furthest = 2n ** 63n - 1n
+    await bench.call('SubmitPolicyAnalysis', {
+      name: 's',
+      proposed_chunks: [chunk(9001, { first_seen_ms: furthest, last_seen_ms: furthest })],
+    })
+    const latest = BigInt(Number.MAX_SAFE_INTEGER)
+    expect((await chunksOf({ bench })).find(one => one.rule_name === 'r9001')).toMatchObject({
+      first_seen_ms: latest,
+      last_seen_ms: latest,
+    })
+  })
+
+  test('a NUL, which PostgreSQL keeps in no text, costs its own chunk and no other', async () => {
+    const { bench } = await start()
+    const chunk = (rule_name: string, host: string, path = '/bin/x', more = {}) => ({
+      rule_name,
+      proposed_rule: {
+        endpoints: [
+          { host: 'a.io', port: 1 },
+          { host, port: 2 },
+        ],
+        binaries: [{ path }],
+      },
+      ...more,
+    })
+    const { response } = await bench.call('SubmitPolicyAnalysis', {
+      name: 's',
+      proposed_chunks: [
+        chunk('na\0me', 'b.io'),
+        chunk('host', '*.b\0.io'),
+        chunk('path', 'b.io', '/bin/\0'),
+        chunk('why', 'b.io', '/bin/y', { rationale: 'a\0b' }),
+        chunk('good', 'b.io'),
+      ],
+    })
+    expect(response).toEqual({
+      accepted_chunks: 1,
+      rejected_chunks: 4,
+      rejection_reasons: [
+        'chunk rule_name contains a NUL character',
+        ...['host', 'path', 'why'].map(name => `chunk '${name}' contains a NUL character`),
+      ],
+    })
+    const [good] = await chunksOf({ bench })
+    const edit = { name: 's', chunk_id: good!.id, proposed_rule: chunk('good', '*.c\0.io').proposed_rule }
+    expect(await bench.call('EditDraftChunk', edit)).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      details: 'proposed_rule contains a NUL character',
+    })
   })
 })
