@@ -38,6 +38,8 @@ export interface Config {
   readonly credentialsDriverSocket: string | null
   /** 0 = wait for drivers for ever (decision 15). */
   readonly driverConnectTimeoutSecs: number
+  /** Users that may stand behind a driver's socket; none = any (D-15). */
+  readonly driverUids: readonly number[]
   readonly ssh: SshConfig
   readonly sandboxSecret: SandboxSecretConfig
   readonly shutdownGraceSecs: number
@@ -206,6 +208,9 @@ const socketPath = (flag: 'compute-driver-socket' | 'credentials-driver-socket')
   }
 }
 
+/** The highest 32-bit number stands for no user. */
+const isUid = (text: string): boolean => /^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 - 1
+
 const claimPath = (flag: 'oidc-roles-claim' | 'oidc-scopes-claim'): Check => ({
   exit: 2,
   bad: ({ raw, rules, issuer }) => issuer !== null && rules.refuseClaimPath(raw.text(flag)) !== null,
@@ -264,6 +269,14 @@ const CHECKS: readonly Check[] = [
   },
   socketPath('compute-driver-socket'),
   socketPath('credentials-driver-socket'),
+  {
+    exit: 2,
+    bad: ({ raw }) => raw.list('driver-uids').some(item => !isUid(item)),
+    message: ({ raw }) => {
+      const bad = raw.list('driver-uids').filter(item => !isUid(item))
+      return `--driver-uids: ${printable(bad.join(', '))} is no number of a user`
+    },
+  },
   {
     exit: 2,
     bad: ({ raw }) =>
@@ -498,6 +511,7 @@ function configOf(facts: Facts, logLevel: ShownLevel): Config {
     compute: computeOf(facts),
     credentialsDriverSocket: raw.optional('credentials-driver-socket'),
     driverConnectTimeoutSecs: raw.number('driver-connect-timeout-secs'),
+    driverUids: raw.list('driver-uids').map(Number),
     ssh: sshOf(raw, bind),
     sandboxSecret: {
       master: new Secret(secret),

@@ -243,6 +243,15 @@ export const FLAGS = [
     group: 'Drivers',
     help: 'End the gateway when a driver has not answered after this many seconds; 0 = wait for ever',
   },
+  // ours (reliability D-15)
+  {
+    name: 'driver-uids',
+    env: 'OPENSHELL_DRIVER_UIDS',
+    kind: 'list',
+    default: null,
+    group: 'Drivers',
+    help: 'Numbers, separated by commas, of the users that may stand behind a driver socket; any when not given',
+  },
   {
     name: 'driver-dir',
     env: 'OPENSHELL_DRIVER_DIR',

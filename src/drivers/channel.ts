@@ -15,6 +15,8 @@ export interface ChannelOptions {
   readonly label: string
   /** The reference's words for this socket at start, e.g. `external compute driver socket` (spec/gateway.md §15). */
   readonly startLabel: string
+  /** Users that may stand behind the socket; none = any (D-15). */
+  readonly uids?: readonly number[]
   /** 0 = wait for ever (decision 15). */
   readonly connectTimeoutMs: number
   readonly log: Logger
@@ -263,6 +265,7 @@ class Channel implements DriverChannel {
     const connection = await dial({
       path,
       label,
+      uids: this.#options.uids ?? [],
       timeoutMs: this.#timings.dialMs,
       clock: this.#clock,
       signal: this.#closing.signal,
@@ -285,7 +288,7 @@ class Channel implements DriverChannel {
     this.#timeouts = 0
     this.#connection = connection
     this.#lastLoggedMs = Number.NEGATIVE_INFINITY
-    log.info('driver connected', { driver: label, path })
+    log.info('driver connected', { driver: label, path, uid: connection.peerUid ?? undefined })
     for (const resolve of [...this.#waiting]) resolve(connection)
     const reason = await connection.over
     this.#connection = null

@@ -65,6 +65,8 @@ export interface ComputeDriverOptions {
   readonly socketPath: string
   /** The driver's name in start errors: `external`, or that of a spawned driver. */
   readonly driver: string
+  /** Users that may stand behind the socket; none = any (D-15). */
+  readonly uids?: readonly number[]
   /** 0 = wait for ever (decision 15). */
   readonly connectTimeoutSecs: number
   readonly log: Logger
@@ -99,6 +101,7 @@ class SocketComputeDriver implements ComputeDriver {
       greet: connection => this.#greet(connection),
       clock: this.#clock,
       ...(options.explain && { explain: options.explain }),
+      ...(options.uids && { uids: options.uids }),
       ...(options.timings && { timings: options.timings }),
     })
   }

@@ -7,6 +7,7 @@ import { type Codec, codec, type Init, type MessageName, methodsOf, type RpcMeth
 import type { Messages } from '../wire/messages.generated.ts'
 import { DriverError } from './contract.ts'
 import { osErrorWords } from './os-error.ts'
+import { peerUid, refusePeer } from './peer-user.ts'
 
 /** One RPC of a driver, with its codecs. */
 export interface DriverMethod<Request, Response> {
@@ -50,6 +51,8 @@ export interface Connection {
   readonly isOver: boolean
   /** The socket is closed: calls in flight failed. */
   readonly isBroken: boolean
+  /** The user behind the socket; null where the kernel does not tell. */
+  readonly peerUid: number | null
   /** One answer, or a `DriverError`. DEADLINE_EXCEEDED of our own clock carries `timedOut`. */
   unary<Q, A>(method: DriverMethod<Q, A>, request: Init<Q>, call: ConnectionCall): Promise<A>
   /**
@@ -75,6 +78,8 @@ export interface DialTarget {
   readonly path: string
   /** Names the peer in errors: `compute driver`, `credentials driver`. */
   readonly label: string
+  /** Users that may stand behind the socket; none = any (D-15). */
+  readonly uids: readonly number[]
   readonly timeoutMs: number
   readonly clock: Clock
   readonly signal: AbortSignal
@@ -104,9 +109,11 @@ export async function dial(target: DialTarget): Promise<Connection> {
   }
   const failure = await firstAttempt(client, target)
   const [socket] = sockets
-  if (failure === null && socket && !socket.destroyed) return createConnection(client, socket, target)
+  const uid = failure === null && socket && !socket.destroyed ? peerUid(socket) : null
+  const refusal = failure ?? (socket && !socket.destroyed ? refusePeer(uid, target.uids) : 'connection closed at once')
+  if (refusal === null) return createConnection(client, socket!, uid, target)
   discard()
-  throw new DialError(failure ?? 'connection closed at once')
+  throw new DialError(refusal)
 }
 
 /** Insecure credentials that also hand out the socket, so that its owner can destroy one whose peer never speaks. */
@@ -163,7 +170,7 @@ function lastError(client: grpc.Client): Promise<string> {
   })
 }
 
-function createConnection(client: grpc.Client, socket: Socket, target: DialTarget): Connection {
+function createConnection(client: grpc.Client, socket: Socket, uid: number | null, target: DialTarget): Connection {
   const streams = new AbortController()
   let isBroken = false
   let isOver = false
@@ -197,6 +204,7 @@ function createConnection(client: grpc.Client, socket: Socket, target: DialTarge
     get isBroken() {
       return isBroken
     },
+    peerUid: uid,
     async unary(method, request, call) {
       if (isOver) throw new DriverError('UNAVAILABLE', `${target.label} connection lost`, false)
       inFlight++

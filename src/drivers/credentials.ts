@@ -34,6 +34,8 @@ export const CREDENTIAL_UNAVAILABLE = 'credential unavailable'
 export interface CredentialsDriverOptions {
   /** Absolute path that `refuseSocketPath` accepts. */
   readonly socketPath: string
+  /** Users that may stand behind the socket; none = any (D-15). */
+  readonly uids?: readonly number[]
   /** 0 = wait for ever (decision 15). */
   readonly connectTimeoutSecs: number
   readonly log: Logger
@@ -66,6 +68,7 @@ class SocketCredentialsDriver implements CredentialsDriver {
       log: options.log,
       greet: connection => this.#greet(connection),
       clock: this.#clock,
+      ...(options.uids && { uids: options.uids }),
       ...(options.timings && { timings: options.timings }),
     })
   }

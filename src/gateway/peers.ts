@@ -94,7 +94,7 @@ export function openCompute(config: Config, environment: Environment, owned: Own
   log.info('Using compute driver', { driver })
   const compute = createComputeDriver({
     ...{ socketPath: socket ?? spawned!.socketPath, driver, connectTimeoutSecs: config.driverConnectTimeoutSecs, log },
-    ...(spawned && { explain: () => spawned.explain() }),
+    ...(spawned ? { explain: () => spawned.explain() } : { uids: config.driverUids }),
   })
   return owned.add('compute driver', compute, it => it.close())
 }
@@ -125,7 +125,8 @@ function spawnDriver(config: Config, environment: Environment, owned: Owned, log
 
 /** The driver behind `--credentials-driver-socket`. */
 export function openCredentials(config: Config, socketPath: string, owned: Owned, log: RootLogger): CredentialsDriver {
-  const driver = createCredentialsDriver({ socketPath, connectTimeoutSecs: config.driverConnectTimeoutSecs, log })
+  const { driverConnectTimeoutSecs: connectTimeoutSecs, driverUids: uids } = config
+  const driver = createCredentialsDriver({ socketPath, uids, connectTimeoutSecs, log })
   return owned.add('credentials driver', driver, it => it.close())
 }
 

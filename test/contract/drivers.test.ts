@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { StartError } from '../../src/base/errors.ts'
@@ -8,6 +9,7 @@ import { type ComputeDriverOptions, createComputeDriver } from '../../src/driver
 import { driverMethod } from '../../src/drivers/connection.ts'
 import type { ComputeDriver } from '../../src/drivers/contract.ts'
 import { DriverError } from '../../src/drivers/contract.ts'
+import { peerUid, refusePeer } from '../../src/drivers/peer-user.ts'
 import { LIMITS } from '../../src/limits.ts'
 import type { ComputeWatchSandboxesEvent } from '../../src/wire/messages.generated.ts'
 import { createCapturedLog } from '../kit/captured-log.ts'
@@ -166,6 +168,63 @@ describe('a peer that is wrong ends the start (D-16, decision 15)', () => {
       'the socket may be written by every user',
       'its directory may be written by every user and has no sticky bit',
     ])
+  })
+})
+
+describe('D-15: --driver-uids', () => {
+  const me = process.getuid!()
+  const connected = () => log.lines.find(line => line.message === 'driver connected')?.fields['uid']
+
+  test('a driver of a named user is taken, and the log names the user', async () => {
+    await run()
+    await make({ uids: [me + 1, me] }).start()
+    expect(connected()).toBe(me)
+  })
+
+  test('a driver of nobody who is named is not there: nothing is asked of it, calls are refused', async () => {
+    const other = await run()
+    const driver = make({ uids: [me + 1] })
+    void driver.start().catch(() => undefined)
+    const refusal = () => log.lines.find(({ message }) => message === 'driver not reachable')
+    await eventually('the refusal', () => refusal() !== undefined)
+    expect(refusal()!.fields['reason']).toBe(`it belongs to user ${me}, --driver-uids allows ${me + 1}`)
+    expect(driver.state.status).toBe('unavailable')
+    expect((await failure(driver.listSandboxes())).kind).toBe('UNAVAILABLE')
+    expect(other.calls('GetCapabilities')).toBe(0)
+  })
+
+  test.skipIf(me !== 0)('D-18: the path is swapped back and forth: the other user is never taken', async () => {
+    await run()
+    const named = join(directory, 'named')
+    renameSync(socket, named)
+    // Bound and listened to by another user, as the kernel sees it.
+    process.seteuid!(65_534)
+    const stranger = createServer(peer => peer.on('error', () => undefined).resume())
+    const elsewhere = mkdtempSync(join(tmpdir(), 'drv-foreign-'))
+    const foreign = join(elsewhere, 'x.sock')
+    try {
+      await new Promise<void>(resolve => stranger.listen(foreign, resolve))
+    } finally {
+      process.seteuid!(0)
+    }
+    cleanups.push(
+      () => rmSync(elsewhere, { recursive: true, force: true }),
+      () => void stranger.close(),
+    )
+    for (let round = 0; round < 20; round++) {
+      const aside = round % 2 === 0 ? foreign : named
+      rmSync(socket, { force: true })
+      linkSync(aside, socket)
+      const uid = await new Promise<number | null>((resolve, reject) => {
+        const client = connect(socket, () => {
+          const found = peerUid(client)
+          client.destroy()
+          resolve(found)
+        }).on('error', reject)
+      })
+      expect(uid).toBe(aside === foreign ? 65_534 : 0)
+      expect(refusePeer(uid, [0]) === null).toBe(aside === named)
+    }
   })
 })
 

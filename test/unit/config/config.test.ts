@@ -207,6 +207,11 @@ describe('combinations that cannot work', () => {
       { 'trusted-proxies': '10.0.0.0/8,10.0.0.0/33' },
       '--trusted-proxies: 10.0.0.0/33 is no IP address or CIDR range',
     ],
+    [
+      'users that are no numbers',
+      { 'driver-uids': '1000,root,-1,4294967295' },
+      '--driver-uids: root, -1, 4294967295 is no number of a user',
+    ],
     ['no connections at all', { 'max-connections': '0' }, '--max-connections must be at least 1'],
   ]
   test.each(USAGE)('exit 2: %s', (_title, changes, text) => {
@@ -249,7 +254,10 @@ describe('combinations that cannot work', () => {
 
 describe('a configuration', () => {
   test('is what the flags say, frozen all the way down', () => {
-    const made = config({ ...OIDC, port: '0', 'health-port': '81', 'trusted-proxies': '10.0.0.0/8' })
+    const made = config({
+      ...OIDC,
+      ...{ port: '0', 'health-port': '81', 'trusted-proxies': '10.0.0.0/8', 'driver-uids': '0,65532' },
+    })
     expect([made.bindAddress, made.port, made.healthPort, made.healthBindAddress]).toEqual([
       '0.0.0.0',
       0,
@@ -258,6 +266,7 @@ describe('a configuration', () => {
     ])
     expect(made.oidc?.leewaySecs).toBe(60)
     expect(made.trustedProxies).toEqual(['10.0.0.0/8'])
+    expect(made.driverUids).toEqual([0, 65_532])
     for (const part of [
       made,
       made.oidc,
