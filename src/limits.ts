@@ -397,6 +397,8 @@ export const LIMITS = {
   violationTextChars: 3000,
   /** Tries of one policy or settings write that loses against another gateway on the same database (spec/policy.md §6.2). */
   policyWriteAttempts: 5,
+  /** Operations of one merge, and endpoints that they add: each is compared with all that are there. */
+  policyMergeItems: 1000,
   /** Revisions kept for one sandbox beside loaded ones (spec/storage.md W9). */
   policyRevisionsKept: 200,
   /** Revisions that one write stores: approving very many chunks at once keeps the last steps of it. */

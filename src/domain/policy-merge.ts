@@ -1,4 +1,4 @@
-import { sortedEntries } from '../base/utf8-order.ts'
+import { compareUtf8 } from '../base/utf8-order.ts'
 import { amend } from '../wire/codec.ts'
 import type {
   L7DenyRule,
@@ -99,10 +99,17 @@ export function mergeTarget(
   rule: NetworkPolicyRule,
 ): string | null {
   if (rules.has(name)) return name
-  const found = sortedEntries(rules).find(([, existing]) =>
-    existing.endpoints.some(one => rule.endpoints.some(other => overlaps(one, other))),
-  )
-  return found ? found[0] : null
+  return firstKey(rules, existing => existing.endpoints.some(one => rule.endpoints.some(other => overlaps(one, other))))
+}
+
+/** The first key in order whose rule fits; looking through all of them is cheaper than sorting them. */
+function firstKey(
+  rules: ReadonlyMap<string, NetworkPolicyRule>,
+  fits: (rule: NetworkPolicyRule) => boolean,
+): string | null {
+  let first: string | null = null
+  for (const [key, rule] of rules) if ((first === null || compareUtf8(key, first) < 0) && fits(rule)) first = key
+  return first
 }
 
 function addRule(rules: Rules, name: string, incoming: NetworkPolicyRule, hosts: Hosts | null): MergeRefusal | null {
@@ -133,6 +140,7 @@ function removeEndpoint(rules: Rules, name: string, host: string, port: number):
   const keys = name === '' ? [...rules.keys()] : rules.has(name) ? [name] : []
   for (const key of keys) {
     const rule = rules.get(key)!
+    if (rule.endpoints.length > 0 && findPlace(rule, host, port) < 0) continue
     const endpoints = rule.endpoints.flatMap(endpoint => dropPort(endpoint, host, port))
     if (endpoints.length === 0) rules.delete(key)
     else rules.set(key, { name: rule.name, endpoints, binaries: rule.binaries })
@@ -148,20 +156,23 @@ interface Found {
 
 /** The first endpoint in key order, then list order, that may carry L7 rules; else why not. */
 function findInspected(rules: Rules, host: string, port: number): Found | MergeRefusal {
-  for (const [key, rule] of sortedEntries(rules)) {
-    const at = rule.endpoints.findIndex(one => sameHost(one.host, host) && effectivePorts(one).includes(port))
-    if (at < 0) continue
-    const endpoint = rule.endpoints[at]!
-    const where = `endpoint ${host}:${port}`
-    if (endpoint.protocol === '') return refuse(`${where} has no L7 inspection configured (protocol is empty)`)
-    if (endpoint.protocol !== 'rest')
-      return refuse(
-        `${where} uses unsupported protocol '${endpoint.protocol}'; this operation currently supports only protocol 'rest'`,
-      )
-    return { key, at, endpoint }
-  }
-  return refuse(`endpoint ${host}:${port} was not found in the current policy`)
+  const where = `endpoint ${host}:${port}`
+  const key = firstKey(rules, rule => findPlace(rule, host, port) >= 0)
+  if (key === null) return refuse(`${where} was not found in the current policy`)
+  const rule = rules.get(key)!
+  const at = findPlace(rule, host, port)
+  const endpoint = rule.endpoints[at]!
+  if (endpoint.protocol === '') return refuse(`${where} has no L7 inspection configured (protocol is empty)`)
+  if (endpoint.protocol !== 'rest')
+    return refuse(
+      `${where} uses unsupported protocol '${endpoint.protocol}'; this operation currently supports only protocol 'rest'`,
+    )
+  return { key, at, endpoint }
 }
+
+/** The position of the rule's first endpoint with that host and port, or -1. */
+const findPlace = (rule: NetworkPolicyRule, host: string, port: number): number =>
+  rule.endpoints.findIndex(one => sameHost(one.host, host) && effectivePorts(one).includes(port))
 
 function replaceEndpoint(rules: Rules, found: Found, endpoint: NetworkEndpoint): void {
   const rule = rules.get(found.key)!

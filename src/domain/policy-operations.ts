@@ -1,3 +1,4 @@
+import { LIMITS } from '../limits.ts'
 import type { PolicyMergeOperation } from '../wire/messages.generated.ts'
 import type { MergeOperation } from './policy-merge.ts'
 
@@ -6,13 +7,19 @@ type Member = NonNullable<PolicyMergeOperation['operation']>
 
 /** Reads merge operations from the wire; the first bad one refuses all, named by its index (spec/policy.md §6). */
 export function parseOperations(sent: readonly PolicyMergeOperation[]): Parsed {
+  const most = LIMITS.policyMergeItems
+  if (sent.length > most) return { violation: `merge_operations exceeds maximum entries (${sent.length} > ${most})` }
   const operations: MergeOperation[] = []
+  let endpoints = 0
   for (const [index, item] of sent.entries()) {
     const member = item.operation
     const parsed = member ? PARSERS[member](item) : ' is missing an operation'
     if (typeof parsed === 'string') return { violation: `merge_operations[${index}]${parsed}` }
+    if (parsed.kind === 'add_rule') endpoints += parsed.rule.endpoints.length
     operations.push(parsed)
   }
+  if (endpoints > most)
+    return { violation: `merge_operations add more endpoints than the maximum (${endpoints} > ${most})` }
   return { operations }
 }
 

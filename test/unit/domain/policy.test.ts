@@ -236,6 +236,24 @@ describe('parsing operations', () => {
     const { merge_operations } = request.decode(request.encode({ merge_operations: [sent] } as never))
     expect(parseOperations(merge_operations)).toEqual({ violation })
   })
+
+  test('more than one call can bear: as many as there may be are taken, one more is refused', () => {
+    const request = codec('openshell.v1.UpdateConfigRequest')
+    const parse = (sent: readonly object[]) =>
+      parseOperations(request.decode(request.encode({ merge_operations: sent } as never)).merge_operations)
+    const removal = { remove_endpoint: { host: 'h', port: 1 } }
+    const adding = (count: number) => ({
+      add_rule: { rule_name: 'r', rule: { endpoints: Array(count).fill({ host: 'h', port: 1 }) } },
+    })
+    expect(parse(Array(1000).fill(removal))).toMatchObject({ operations: { length: 1000 } })
+    expect(parse(Array(1001).fill(removal))).toEqual({
+      violation: 'merge_operations exceeds maximum entries (1001 > 1000)',
+    })
+    expect(parse([adding(600), adding(400)])).toMatchObject({ operations: { length: 2 } })
+    expect(parse([adding(600), adding(401)])).toEqual({
+      violation: 'merge_operations add more endpoints than the maximum (1001 > 1000)',
+    })
+  })
 })
 
 describe('what a live sandbox may change (spec/policy.md §2.2, W1)', () => {
