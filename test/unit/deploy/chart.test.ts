@@ -14,6 +14,9 @@ const VALIDATOR = process.env['KUBERNETES_VALIDATE_PYTHON']
 if (!VALIDATOR)
   console.log('skipped: the schemas of Kubernetes (KUBERNETES_VALIDATE_PYTHON names a Python with kubernetes-validate)')
 
+/** Numbers of a values file arrive in another form than those of --set. */
+const MILLION = join(import.meta.dir, 'chart/million.values.yaml')
+
 function helm(command: 'template' | 'lint', ...args: string[]) {
   const name =
     command === 'template'
@@ -128,6 +131,8 @@ const refused: readonly (readonly [why: string, values: string, text: string])[]
     'one directory',
   ],
   ['certificates that nobody uses', 'certManager.enabled=true,server.disableTls=true', 'would not use'],
+  ['certificates without a place', 'certManager.enabled=true,server.tls.clientTlsSecretName=', 'clientTlsSecretName'],
+  ['a name that no Service can have', 'fullnameOverride=a.b', 'fullnameOverride'],
   ['a route past a gateway without TLS', 'openshift.route.enabled=true,server.disableTls=true', 'switches off'],
 ]
 
@@ -136,6 +141,19 @@ describe.skipIf(!HELM)('values', () => {
     const { status, stderr } = helm('template', '--set', values)
     expect(stderr).toContain(text)
     expect(status).not.toBe(0)
+  })
+
+  test('that look like numbers or booleans reach the gateway as the texts they are, and large numbers as digits', () => {
+    const texts = { 'server.oidc.audience': '12345', 'server.sandboxNamespace': '123', 'persistence.storageClass': 'true' }
+    const sets = Object.entries(texts).flatMap(([name, value]) => ['--set-string', `${name}=${value}`])
+    const { stdout, stderr } = helm('template', '--set', 'server.oidc.issuer=https://a', ...sets, '--values', MILLION)
+    expect(stderr).toBe('')
+    const rendered = Bun.YAML.parse(stdout) as (KubernetesObject | null)[]
+    const { spec } = rendered.find(item => item?.kind === 'StatefulSet')!
+    const env = Object.fromEntries(spec.template.spec.containers[0]!.env.map(entry => [entry.name, entry.value]))
+    expect([env['OPENSHELL_OIDC_AUDIENCE'], env['OPENSHELL_SANDBOX_NAMESPACE']]).toEqual(['12345', '123'])
+    expect(env['OPENSHELL_OIDC_JWKS_TTL']).toBe('1000000')
+    expect(spec.volumeClaimTemplates).toMatchObject([{ spec: { storageClassName: 'true' } }])
   })
 })
 

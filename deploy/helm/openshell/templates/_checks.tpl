@@ -21,6 +21,9 @@
 {{- if and .Values.certManager.enabled .Values.server.disableTls -}}
 {{- fail "certManager.enabled makes certificates that server.disableTls would not use" -}}
 {{- end -}}
+{{- if and .Values.certManager.enabled (not .Values.server.tls.clientTlsSecretName) -}}
+{{- fail "certManager.enabled needs server.tls.clientTlsSecretName, where the client certificate goes" -}}
+{{- end -}}
 {{- if and .Values.openshift.route.enabled .Values.server.disableTls -}}
 {{- fail "openshift.route passes TLS through to the gateway, which server.disableTls switches off" -}}
 {{- end -}}

@@ -7,7 +7,7 @@
   imagePullPolicy: {{ .image.pullPolicy }}
   restartPolicy: Always
   args:
-    - --socket={{ $.Values.driver.socket }}
+    - {{ printf "--socket=%s" $.Values.driver.socket | quote }}
     - --namespace={{ $.Values.server.sandboxNamespace }}
     {{- with .args }}
     {{- toYaml . | nindent 4 }}
@@ -21,7 +21,7 @@
   securityContext:
     {{- include "openshell.securityContext" $ | nindent 4 }}
   volumeMounts:
-    - {name: driver-sockets, mountPath: {{ dir $.Values.driver.socket }}}
+    - {name: driver-sockets, mountPath: {{ dir $.Values.driver.socket | quote }}}
     - {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
 {{- end }}
@@ -32,7 +32,7 @@
   imagePullPolicy: {{ .image.pullPolicy }}
   restartPolicy: Always
   args:
-    - --socket={{ .socket }}
+    - {{ printf "--socket=%s" .socket | quote }}
     - --config=/etc/openshell/credentials.yaml
     - --secrets-dir=/etc/openshell/secrets
     {{- with .args }}
@@ -47,7 +47,7 @@
   securityContext:
     {{- include "openshell.securityContext" $ | nindent 4 }}
   volumeMounts:
-    - {name: driver-sockets, mountPath: {{ dir .socket }}}
+    - {name: driver-sockets, mountPath: {{ dir .socket | quote }}}
     - {name: credentials-config, mountPath: /etc/openshell/credentials.yaml, subPath: credentials.yaml, readOnly: true}
     - {name: credentials-secrets, mountPath: /etc/openshell/secrets, readOnly: true}
 {{- end }}

@@ -5,9 +5,9 @@
 {{- if .Values.service.metricsPort }}
 - --metrics-port={{ .Values.service.metricsPort }}
 {{- end }}
-- --log-level={{ .Values.server.logLevel }}
+- {{ printf "--log-level=%s" .Values.server.logLevel | quote }}
 {{- if not .Values.server.dbUrlSecret.name }}
-- --db-url={{ .Values.server.dbUrl }}
+- {{ printf "--db-url=%s" .Values.server.dbUrl | quote }}
 {{- end }}
 {{- if and .Values.server.oidc.issuer (not .Values.server.oidc.rbac) }}
 # Empty on the command line, and both: any valid token will do.
@@ -31,28 +31,28 @@
 - name: OPENSHELL_BIND_ADDRESS
   value: 0.0.0.0
 - name: OPENSHELL_LOG_FORMAT
-  value: {{ $server.logFormat }}
+  value: {{ $server.logFormat | quote }}
 - name: OPENSHELL_SHUTDOWN_GRACE_SECS
   value: {{ $server.shutdownGraceSecs | quote }}
 {{- if eq .Values.driver.kind "external" }}
 - name: OPENSHELL_DRIVERS
   value: external
 - name: OPENSHELL_COMPUTE_DRIVER_SOCKET
-  value: {{ .Values.driver.socket }}
+  value: {{ .Values.driver.socket | quote }}
 {{- else }}
 - name: OPENSHELL_DRIVERS
-  value: {{ .Values.driver.kind }}
+  value: {{ .Values.driver.kind | quote }}
 {{- end }}
 {{- if .Values.credentialsDriver.image.repository }}
 - name: OPENSHELL_CREDENTIALS_DRIVER_SOCKET
-  value: {{ .Values.credentialsDriver.socket }}
+  value: {{ .Values.credentialsDriver.socket | quote }}
 {{- end }}
 - name: OPENSHELL_SANDBOX_NAMESPACE
-  value: {{ $server.sandboxNamespace }}
+  value: {{ $server.sandboxNamespace | quote }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_SANDBOX_IMAGE" "value" $server.sandboxImage) }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_SANDBOX_IMAGE_PULL_POLICY" "value" $server.sandboxImagePullPolicy) }}
 - name: OPENSHELL_GRPC_ENDPOINT
-  value: {{ $server.disableTls | ternary ($server.grpcEndpoint | replace "https://" "http://") $server.grpcEndpoint }}
+  value: {{ $server.disableTls | ternary ($server.grpcEndpoint | replace "https://" "http://") $server.grpcEndpoint | quote }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_SSH_GATEWAY_HOST" "value" $server.sshGatewayHost) }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_SSH_GATEWAY_PORT" "value" $server.sshGatewayPort) }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_HOST_GATEWAY_IP" "value" $server.hostGatewayIP) }}
@@ -62,7 +62,7 @@
 {{- if .name }}
 - name: OPENSHELL_DB_URL
   valueFrom:
-    secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
+    secretKeyRef: {name: {{ .name | quote }}, key: {{ .key | quote }}}
 {{- end }}
 {{- end }}
 {{- if $server.disableTls }}
@@ -90,11 +90,11 @@
 {{- define "openshell.oidcEnv" -}}
 {{- if .issuer }}
 - name: OPENSHELL_OIDC_ISSUER
-  value: {{ .issuer }}
+  value: {{ .issuer | quote }}
 - name: OPENSHELL_OIDC_AUDIENCE
-  value: {{ .audience }}
+  value: {{ .audience | quote }}
 - name: OPENSHELL_OIDC_JWKS_TTL
-  value: {{ .jwksTtl | quote }}
+  value: {{ .jwksTtl | int64 | quote }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_OIDC_CLIENTS" "value" .clients) }}
 {{- include "openshell.variable" (dict "name" "OPENSHELL_OIDC_ROLES_CLAIM" "value" .rolesClaim) }}
 {{- if .rbac }}
