@@ -15,13 +15,17 @@ const exitOf = (code: number): number => {
   return code === GRPC_CODES.UNAVAILABLE ? CLIENT_EXITS.unreachable.code : CLIENT_EXITS.failed.code
 }
 
-/** Text from outside for one line of a terminal, however long it may be. */
-export const oneLine = (text: string): string =>
+const visibleLines = (text: string): string[] =>
   text
     .slice(0, LINE_CHARS)
     .split(/\r?\n/)
     .map(line => (line.match(/.{1,100}/gsu) ?? []).map(printable).join(''))
-    .join(' ')
+
+/** Text from outside for one line of a terminal, however long it may be. */
+export const oneLine = (text: string): string => visibleLines(text).join(' ')
+
+/** The same for several lines, with words of others among ours. */
+export const manyLines = (text: string): string => visibleLines(text).join('\n')
 
 /**
  * Runs the body of a client command: what ends it early becomes one line on standard error and the exit code of

@@ -4,6 +4,7 @@ import { ClientFailure } from '../client/failure.ts'
 import { parseGatewayName } from '../client/gateway-name.ts'
 import { Registry } from '../client/registry.ts'
 import { resolveTarget, type Target, type TargetContext } from '../client/target.ts'
+import { isTokenText } from '../client/token-bundle.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
 import { readSecretFile } from '../config/secret-file.ts'
@@ -92,13 +93,10 @@ function handedToken(values: Values, env: NodeJS.ProcessEnv): string | null {
   return read.secret.trim()
 }
 
-/** Characters a header may carry: what else is in a token came by mistake. */
-const HEADER_SAFE = /^[\x21-\x7e]+$/
-
 function handedCredential(values: Values, env: NodeJS.ProcessEnv): Credential | null {
   const token = handedToken(values, env)
   if (token === null) return null
-  if (!HEADER_SAFE.test(token)) throw new ClientFailure('failed', 'the bearer token holds characters no token has')
+  if (!isTokenText(token)) throw new ClientFailure('failed', 'the bearer token holds characters no token has')
   return fixedBearer(token)
 }
 

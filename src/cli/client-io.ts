@@ -4,6 +4,7 @@ import type { LoginTools } from '../client/login.ts'
 import type { Entry, Registry } from '../client/registry.ts'
 import { activeName, namedEntry } from '../client/target.ts'
 import type { RawValues } from '../config/read.ts'
+import { manyLines, oneLine } from './client-command.ts'
 import type { CommandIo } from './command.ts'
 import { pressEnter } from './prompt.ts'
 
@@ -11,7 +12,7 @@ import { pressEnter } from './prompt.ts'
 export const loginTools = (io: CommandIo, env: NodeJS.ProcessEnv = process.env): LoginTools => ({
   env,
   nowMs: systemClock.nowMs,
-  say: text => io.err(`${text}\n`),
+  say: text => io.err(`${manyLines(text)}\n`),
   // A timer that keeps the process alive: nothing else may be going on.
   pause: ms => new Promise(resolve => setTimeout(resolve, ms)),
   untilEnter: () => pressEnter('Press Enter to open the browser… '),
@@ -34,19 +35,20 @@ export const chosenEntry = (
 
 /** Columns of equal width, two spaces apart. */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((title, at) => Math.max(title.length, ...rows.map(row => (row[at] ?? '').length)))
+  const shown = rows.map(row => row.map(oneLine))
+  const widths = head.map((title, at) => Math.max(title.length, ...shown.map(row => (row[at] ?? '').length)))
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, at) => cell.padEnd(widths[at] ?? 0))
       .join('  ')
       .trimEnd()
-  return `${[head, ...rows].map(line).join('\n')}\n`
+  return `${[head, ...shown].map(line).join('\n')}\n`
 }
 
 /** `Name:  value` lines, values under each other. */
 export function renderFields(fields: readonly (readonly [string, string])[]): string {
   const width = Math.max(...fields.map(([name]) => name.length)) + 1
-  return fields.map(([name, value]) => `  ${`${name}:`.padEnd(width)}  ${value}\n`).join('')
+  return fields.map(([name, value]) => `  ${`${name}:`.padEnd(width)}  ${oneLine(value)}\n`).join('')
 }
 
 /** JSON for programs. */

@@ -1,13 +1,13 @@
 import { isBrowserOff } from '../client/browser.ts'
 import { ClientFailure } from '../client/failure.ts'
-import { type LoginResult, login } from '../client/login.ts'
+import { type LoginResult, signIn } from '../client/login.ts'
 import { newRegistration } from '../client/new-registration.ts'
 import { authModeOf, type Registration } from '../client/registration.ts'
 import type { Registry } from '../client/registry.ts'
 import { readPem } from '../client/trust.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
-import { runClient } from './client-command.ts'
+import { oneLine, runClient } from './client-command.ts'
 import { clientContext } from './client-flags.ts'
 import { loginTools } from './client-io.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
@@ -58,19 +58,27 @@ interface Adding {
   readonly io: CommandIo
 }
 
+function refuseTaken(registry: Registry, name: string): void {
+  if (registry.find(name)?.source === 'user') throw new ClientFailure('failed', `Gateway '${name}' already exists.`)
+}
+
 /** Signs in first and registers then: a sign-in that fails, or is interrupted, leaves nothing behind. */
 async function addAndSignIn({ registration, registry, values, io }: Adding): Promise<LoginResult | null> {
   const { name } = registration
   const files = pemFiles(values)
+  refuseTaken(registry, name)
+  const signedIn = signsIn(values, registration)
+    ? await signIn(registration, registry, loginTools(io), values.number('callback-port'))
+    : null
+  // It may have taken two minutes, and another process the name.
+  refuseTaken(registry, name)
   const isNew = !registry.hasDirectory(name)
   try {
-    const result = signsIn(values, registration)
-      ? await login(registration, registry, loginTools(io), values.number('callback-port'))
-      : null
+    signedIn?.keep()
     for (const [file, text] of files) registry.saveTlsFile(name, file, text)
     registry.save(registration)
     registry.setActive(name)
-    return result
+    return signedIn
   } catch (error) {
     if (isNew) registry.remove(name)
     throw error
@@ -107,9 +115,8 @@ export const command = defineGatewayCommand({
         env,
       )
       const { name } = registration
-      if (registry.find(name)?.source === 'user') throw new ClientFailure('failed', `Gateway '${name}' already exists.`)
       const result = await addAndSignIn({ registration, registry, values, io })
-      if (result) await io.err(`${SAID[result.by]}${result.user === null ? '' : ` as ${result.user}`}\n`)
+      if (result) await io.err(`${SAID[result.by]}${result.user === null ? '' : ` as ${oneLine(result.user)}`}\n`)
       await io.err(`Gateway '${name}' added and set as active\n`)
       if (env['OPENSHELL_GATEWAY'] && env['OPENSHELL_GATEWAY'] !== name)
         await io.err(`warning: OPENSHELL_GATEWAY is set, so commands go on using '${env['OPENSHELL_GATEWAY']}'\n`)

@@ -1,6 +1,6 @@
 import { login } from '../client/login.ts'
 import type { Flag } from '../config/flags.ts'
-import { runClient } from './client-command.ts'
+import { oneLine, runClient } from './client-command.ts'
 import { clientContext, GATEWAY_FLAG } from './client-flags.ts'
 import { chosenEntry, loginTools } from './client-io.ts'
 import { defineGatewayCommand } from './command.ts'
@@ -24,7 +24,7 @@ export const command = defineGatewayCommand({
       const { registry } = clientContext(io)
       const { registration } = chosenEntry(values, registry)
       const { user } = await login(registration, registry, loginTools(io), values.number('callback-port'))
-      await io.err(`Authenticated to gateway '${registration.name}'${user === null ? '' : ` as ${user}`}\n`)
+      await io.err(`Authenticated to gateway '${registration.name}'${user === null ? '' : ` as ${oneLine(user)}`}\n`)
       return 0
     }),
 })

@@ -7,7 +7,7 @@ import { callMethod, findMethod, requestFromText } from '../client/json-call.ts'
 import { authModeOf } from '../client/registration.ts'
 import type { Target } from '../client/target.ts'
 import { LIMITS } from '../limits.ts'
-import { codeName, oneLine, runClient } from './client-command.ts'
+import { codeName, runClient } from './client-command.ts'
 import { CLIENT_FLAGS, clientContext, OUTPUT_FLAG, targetFrom } from './client-flags.ts'
 import { renderFields, renderJson } from './client-io.ts'
 import { defineGatewayCommand } from './command.ts'
@@ -56,7 +56,7 @@ type Facts = readonly (readonly [label: string, key: string, value: string | nul
 const printed = (facts: Facts, output: string): string =>
   output === 'json'
     ? renderJson(Object.fromEntries(facts.map(([, key, value]) => [key, value])))
-    : `Gateway Status\n${renderFields(facts.filter(([, , value]) => value !== null).map(([label, , value]) => [label, oneLine(value ?? '')]))}`
+    : `Gateway Status\n${renderFields(facts.filter(([, , value]) => value !== null).map(([label, , value]) => [label, value ?? '']))}`
 
 /** `gateway status`: 0 when it answers and takes the token. */
 export const command = defineGatewayCommand({

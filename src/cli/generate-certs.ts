@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { DEFAULT_SANS, KEY_TYPES, type KeyType, makeCertificates, parseSan } from '../client/certificates.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { parseGatewayName } from '../client/gateway-name.ts'
-import { writePrivate } from '../client/private-files.ts'
+import { makePrivateFolder, writePrivate } from '../client/private-files.ts'
 import { Registry } from '../client/registry.ts'
 import { runClient } from './client-command.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
@@ -113,7 +113,10 @@ export const command = defineGatewayCommand({
         sans,
         nowMs: systemClock.nowMs(),
       })
-      for (const [file, text] of files) writePrivate(join(folder, file), text)
+      for (const [file, text] of files) {
+        makePrivateFolder(dirname(join(folder, file)))
+        writePrivate(join(folder, file), text)
+      }
       if (copy !== null) {
         const registry = new Registry(process.env)
         for (const [from, to] of Object.entries(CLIENT_COPY)) registry.saveTlsFile(copy, to, files.get(from)!)

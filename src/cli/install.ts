@@ -1,21 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fchmodSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { StartError } from '../base/errors.ts'
 import { osErrorText } from '../base/os-error.ts'
+import { writeWhole } from '../base/whole-file.ts'
 import { defineGatewayCommand } from './command.ts'
 import { renderEnvironmentFile } from './environment-file.ts'
 import { selfCommand } from './self-command.ts'
@@ -73,23 +62,6 @@ function makeDirectory(path: string, mode: number): void {
   chmodSync(path, mode)
 }
 
-/** Writes beside the path and renames: a reader sees the old file or the new one, and a planted link is not followed. */
-function writeWhole({ path, content, mode }: InstallFile): void {
-  const beside = `${path}.${randomBytes(6).toString('hex')}.new`
-  const descriptor = openSync(beside, 'wx', 0o600)
-  try {
-    writeSync(descriptor, content)
-    fchmodSync(descriptor, mode)
-    fsyncSync(descriptor)
-    renameSync(beside, path)
-  } catch (error) {
-    rmSync(beside, { force: true })
-    throw error
-  } finally {
-    closeSync(descriptor)
-  }
-}
-
 /** Puts one file in its place and says in a line what happened. A file that differs is replaced by `force` only, and kept as `.old` then. */
 function installFile(file: InstallFile, force: boolean): string {
   const { path } = file
@@ -101,7 +73,7 @@ function installFile(file: InstallFile, force: boolean): string {
       if (!force) return `kept      ${path}: it differs from what would be written; --force replaces it`
       renameSync(path, `${path}.old`)
     }
-    writeWhole(file)
+    writeWhole(path, file.content, file.mode)
     return `wrote     ${path}`
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code

@@ -17,10 +17,10 @@ export async function askHidden(question: string): Promise<string | null> {
   }
 }
 
-/** Waits for Enter; at once where there is no terminal. */
-export async function pressEnter(text: string): Promise<void> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) return
-  await askLine(text)
+/** Waits for Enter, and not at all where there is no terminal; false when the person left instead. */
+export async function pressEnter(text: string): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return true
+  return (await askLine(text)) !== null
 }
 
 /** Asks for a line on the terminal. Null when there is none to ask on, or the person left. */

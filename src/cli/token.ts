@@ -1,6 +1,6 @@
 import { type GrantRequest, grantByPassword, grantBySecret } from '../client/direct-grants.ts'
 import { ClientFailure } from '../client/failure.ts'
-import { isLoopback } from '../client/issuer-http.ts'
+import { isLoopback, parseIssuerUrl } from '../client/issuer-http.ts'
 import { authModeOf } from '../client/registration.ts'
 import type { TokenBundle } from '../client/token-bundle.ts'
 import { TokenSource } from '../client/token-source.ts'
@@ -70,6 +70,7 @@ async function passwordOf(name: string, issuer: string): Promise<string> {
 }
 
 async function grant(values: Values, issuer: string): Promise<TokenBundle> {
+  parseIssuerUrl(issuer, '--issuer', process.env, 'usage')
   const user = values.optional('user')
   const secret = process.env['OPENSHELL_OIDC_CLIENT_SECRET']
   const request: GrantRequest = {

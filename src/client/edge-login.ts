@@ -7,6 +7,7 @@ import { parseEndpoint } from './channel.ts'
 import { ClientFailure } from './failure.ts'
 import type { LoginTools } from './login.ts'
 import type { Registration } from './registration.ts'
+import { isTokenText } from './token-bundle.ts'
 
 const ALPHABET = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'
 const LETTERS = 7
@@ -48,7 +49,7 @@ export async function loginAtEdge(
   )
   try {
     await tools.say(`Confirmation code:  ${code}\nThe page in the browser must show the same code.`)
-    await tools.untilEnter()
+    if (!(await tools.untilEnter())) throw new ClientFailure('unfinished', 'the sign-in was given up')
     const page = new URL('/auth/connect', gateway)
     page.searchParams.set('callback_port', String(listener.port))
     page.searchParams.set('code', code)
@@ -115,9 +116,6 @@ function corsHeaders(origin: string, request: IncomingMessage): Record<string, s
   }
 }
 
-/** A token goes into headers: one line of visible characters. */
-const TOKEN = /^[\x21-\x7e]+$/
-
 function fieldsOf(text: string): { token: string; code: string } {
   const none = { token: '', code: '' }
   try {
@@ -125,7 +123,7 @@ function fieldsOf(text: string): { token: string; code: string } {
     if (typeof json !== 'object' || json === null) return none
     const { token, code } = json as Record<string, unknown>
     if (typeof token !== 'string' || typeof code !== 'string') return none
-    return { token: TOKEN.test(token.trim()) ? token.trim() : '', code }
+    return { token: isTokenText(token.trim()) ? token.trim() : '', code }
   } catch {
     return none
   }

@@ -16,15 +16,15 @@ export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname)
 
 /**
  * A URL of an issuer: https, or http on this machine or where `OPENSHELL_OIDC_ALLOW_HTTP=true` says that its network
- * is trusted (spec/client.md §18 row 5). Throws a `ClientFailure`.
+ * is trusted (spec/client.md §18 row 5). Throws a `ClientFailure` of `kind`.
  */
-export function parseIssuerUrl(text: string, what: string, env: Env): URL {
+export function parseIssuerUrl(text: string, what: string, env: Env, kind: 'issuer' | 'usage' = 'issuer'): URL {
   const url = URL.canParse(text) ? new URL(text) : null
   if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:') || url.username || url.password)
-    throw new ClientFailure('issuer', `${what} is not an http or https URL: '${text}'`)
+    throw new ClientFailure(kind, `${what} is not an http or https URL: '${text}'`)
   if (url.protocol === 'http:' && !isLoopback(url) && env[ALLOW_HTTP] !== 'true')
     throw new ClientFailure(
-      'issuer',
+      kind,
       `${what} has no encryption: ${url.origin}; use https, or set ${ALLOW_HTTP}=true if its network is trusted`,
     )
   return url

@@ -32,14 +32,20 @@ export interface LoginTools {
   readonly say: (text: string) => Promise<void>
   /** Waits so many milliseconds. */
   readonly pause: (ms: number) => Promise<void>
-  /** Waits until the person has pressed Enter; at once where nobody can. */
-  readonly untilEnter: () => Promise<void>
+  /** Waits until the person has pressed Enter, and not at all where nobody can; false when the person left instead. */
+  readonly untilEnter: () => Promise<boolean>
 }
 
 /** How a sign-in was made, and whose it is, if the token says so. */
 export interface LoginResult {
   readonly by: 'secret' | 'browser' | 'device' | 'edge'
   readonly user: string | null
+}
+
+/** A sign-in that was made; its token is not stored yet. */
+export interface SignIn extends LoginResult {
+  /** Stores the token. Throws a `ClientFailure` when that cannot be. */
+  readonly keep: () => void
 }
 
 /** `openid` and the words of the registration, each once (spec/client.md §7 step 5). */
@@ -51,27 +57,29 @@ const userOf = (token: string): string | null => {
   return typeof name === 'string' ? name : null
 }
 
-/**
- * Signs in to a registered gateway in the way it asks for, and stores the token (spec/client.md §6). Rejects with a
- * `ClientFailure`; what was stored before then stays.
- */
-export async function login(
+/** Signs in to a gateway in the way it asks for (spec/client.md §6). Rejects with a `ClientFailure`. */
+export async function signIn(
   registration: Registration,
   registry: Registry,
   tools: LoginTools,
-  callbackPort = 0,
-): Promise<LoginResult> {
+  callbackPort: number,
+): Promise<SignIn> {
   const { name } = registration
   const mode = authModeOf(registration)
   if (mode === 'cloudflare_jwt') {
     const token = await loginAtEdge(registration, tools, callbackPort)
-    registry.saveEdgeToken(name, token)
-    return { by: 'edge', user: userOf(token) }
+    return { by: 'edge', user: userOf(token), keep: () => registry.saveEdgeToken(name, token) }
   }
   if (mode !== 'oidc') throw new ClientFailure('failed', `Gateway '${name}' does not use edge or OIDC authentication.`)
   const { bundle, by } = await oidcLogin(registration, registry, tools, callbackPort)
-  registry.saveToken(name, bundle)
-  return { by, user: userOf(bundle.access_token) }
+  return { by, user: userOf(bundle.access_token), keep: () => registry.saveToken(name, bundle) }
+}
+
+/** Signs in and stores the token; what was stored before stays until then. Rejects with a `ClientFailure`. */
+export async function login(...how: Parameters<typeof signIn>): Promise<LoginResult> {
+  const made = await signIn(...how)
+  made.keep()
+  return made
 }
 
 async function oidcLogin(

@@ -62,7 +62,7 @@ export function newRegistration(wish: AddWish, env: Env): Registration {
 }
 
 function oidcKeys({ oidc }: AddWish, env: Env): Partial<Registration> {
-  const issuer = withoutSlashes(parseIssuerUrl(oidc.issuer ?? '', '--oidc-issuer', env).href)
+  const issuer = withoutSlashes(parseIssuerUrl(oidc.issuer ?? '', '--oidc-issuer', env, 'usage').href)
   return {
     auth_mode: 'oidc',
     oidc_issuer: issuer,

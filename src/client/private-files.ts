@@ -1,19 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { osErrorText } from '../base/os-error.ts'
+import { writeWhole } from '../base/whole-file.ts'
 import { LIMITS } from '../limits.ts'
 import { ClientFailure } from './failure.ts'
 
@@ -24,43 +12,34 @@ const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoExceptio
 const broken = (path: string, doing: string, error: unknown): ClientFailure =>
   new ClientFailure('failed', `${path} cannot be ${doing}: ${osErrorText(error)}`, { cause: error })
 
-/**
- * Writes a file at once or not at all: a new file of mode 0600 beside it, flushed, then renamed over it. The directory
- * it stands in becomes 0700 (spec/client.md §4.3, §18 row 7). Throws a `ClientFailure`.
- */
-export function writePrivate(path: string, text: string): void {
-  const folder = dirname(path)
-  const draft = `${path}.${randomBytes(8).toString('hex')}.tmp`
+/** Makes a directory that only its owner may enter, with those above it. One that is there stays as it is. Throws a `ClientFailure`. */
+export function makePrivateFolder(path: string): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: DIRECTORY })
-    chmodSync(folder, DIRECTORY)
-    const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, OWNER_ONLY)
-    try {
-      writeSync(fd, text)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(draft, path)
-    flushFolder(folder)
+    mkdirSync(path, { recursive: true, mode: DIRECTORY })
   } catch (error) {
-    rmSync(draft, { force: true })
+    throw broken(path, 'made', error)
+  }
+}
+
+/** Writes a file of mode 0600 at once or not at all, into a directory that is there. Throws a `ClientFailure`. */
+export function writePrivate(path: string, text: string): void {
+  try {
+    writeWhole(path, text, OWNER_ONLY)
+  } catch (error) {
     throw broken(path, 'written', error)
   }
 }
 
-/** Without this a rename may be lost by a power cut. Not every file system can do it. */
-function flushFolder(folder: string): void {
+/** The same below a directory of ours, which becomes 0700 whatever it was (spec/client.md §4.3, §18 row 7). */
+export function writePrivateInOwn(path: string, text: string): void {
+  const folder = dirname(path)
+  makePrivateFolder(folder)
   try {
-    const fd = openSync(folder, constants.O_RDONLY)
-    try {
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-  } catch {
-    // The file itself is there; only its place after a power cut is not certain.
+    chmodSync(folder, DIRECTORY)
+  } catch (error) {
+    throw broken(folder, 'closed to others', error)
   }
+  writePrivate(path, text)
 }
 
 /** The text of a small regular file; null when there is none. Throws a `ClientFailure` when it cannot be read. */

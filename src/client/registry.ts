@@ -1,10 +1,10 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { ClientFailure } from './failure.ts'
 import { isGatewayName } from './gateway-name.ts'
-import { readSmall, removePath, writePrivate } from './private-files.ts'
+import { makePrivateFolder, readSmall, removePath, writePrivateInOwn } from './private-files.ts'
 import { formatRegistration, parseRegistration, type Registration } from './registration.ts'
-import { formatBundle, parseBundle, type TokenBundle } from './token-bundle.ts'
+import { formatBundle, isTokenText, parseBundle, type TokenBundle } from './token-bundle.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -142,7 +142,7 @@ export class Registry {
   setActive(name: string | null): void {
     const path = join(this.#root, ACTIVE)
     if (name === null) removePath(path)
-    else writePrivate(path, name)
+    else writePrivateInOwn(path, name)
   }
 
   /** Whether the user has anything kept for a gateway of this name. */
@@ -152,12 +152,12 @@ export class Registry {
 
   /** Keeps `ca.crt`, `tls.crt` or `tls.key` of a gateway. */
   saveTlsFile(name: string, file: string, text: string): void {
-    writePrivate(join(this.directory(name), 'mtls', file), text)
+    writePrivateInOwn(join(this.directory(name), 'mtls', file), text)
   }
 
   save(registration: Registration): void {
     this.directory(registration.name)
-    writePrivate(this.#metadata(this.#root, registration.name), formatRegistration(registration))
+    writePrivateInOwn(this.#metadata(this.#root, registration.name), formatRegistration(registration))
   }
 
   /** Forgets a gateway of this user with its tokens and certificates; false when there was none. */
@@ -169,9 +169,21 @@ export class Registry {
     return isThere
   }
 
-  /** Where the lock of a gateway's token stands. */
+  /** Where the lock of a gateway's token stands; its directory is made. */
   lockPath(name: string): string {
+    makePrivateFolder(this.directory(name))
     return join(this.directory(name), `${TOKEN}.lock`)
+  }
+
+  /** Whether a token of this gateway can be stored: not without a home, nor in one that cannot be written. */
+  canKeepToken(name: string): boolean {
+    try {
+      makePrivateFolder(this.directory(name))
+      accessSync(this.directory(name), constants.W_OK)
+      return true
+    } catch {
+      return false
+    }
   }
 
   token(name: string): TokenBundle | null {
@@ -181,23 +193,23 @@ export class Registry {
 
   /** Also ends the wish for a login that asks who signs in. */
   saveToken(name: string, bundle: TokenBundle): void {
-    writePrivate(join(this.directory(name), TOKEN), formatBundle(bundle))
+    writePrivateInOwn(join(this.directory(name), TOKEN), formatBundle(bundle))
     removePath(join(this.directory(name), PROMPT_MARKER))
   }
 
   /** The token of an edge; one kept under its old name moves (spec/client.md §4.6). */
   edgeToken(name: string): string | null {
-    const kept = this.#read(name, EDGE_TOKEN)
-    if (kept !== null) return kept.trim() || null
+    const kept = this.#read(name, EDGE_TOKEN)?.trim()
+    if (kept !== undefined) return isTokenText(kept) ? kept : null
     const old = this.#read(name, OLD_EDGE_TOKEN)?.trim() ?? ''
-    if (old === '') return null
+    if (!isTokenText(old)) return null
     this.saveEdgeToken(name, old)
     removePath(join(this.directory(name), OLD_EDGE_TOKEN))
     return old
   }
 
   saveEdgeToken(name: string, token: string): void {
-    writePrivate(join(this.directory(name), EDGE_TOKEN), token)
+    writePrivateInOwn(join(this.directory(name), EDGE_TOKEN), token)
   }
 
   /** Whether a file with a token is there, readable or not. */
@@ -212,7 +224,7 @@ export class Registry {
 
   /** After a logout the next browser login asks who signs in, even when the browser still knows someone. */
   askWhoNext(name: string): void {
-    writePrivate(join(this.directory(name), PROMPT_MARKER), '1\n')
+    writePrivateInOwn(join(this.directory(name), PROMPT_MARKER), '1\n')
   }
 
   asksWho(name: string): boolean {

@@ -1,4 +1,5 @@
 import type { TokenEndpointResponse } from 'oauth4webapi'
+import { ClientFailure } from './failure.ts'
 
 /** What is kept of a sign-in: the contents of `oidc_token.json` (spec/client.md §4.5). */
 export interface TokenBundle {
@@ -10,7 +11,15 @@ export interface TokenBundle {
   readonly client_id: string
 }
 
-/** What an issuer's answer leaves to keep; the old refresh token stays when there is no new one. */
+const TOKEN_TEXT = /^[\x21-\x7e]+$/
+
+/** Whether a text can be a token: it travels in headers, as one line of visible characters. */
+export const isTokenText = (text: string): boolean => TOKEN_TEXT.test(text)
+
+/**
+ * What an issuer's answer leaves to keep; the old refresh token stays when there is no new one. Throws a
+ * `ClientFailure` for a token that no call could carry.
+ */
 export function bundleFrom(
   answer: TokenEndpointResponse,
   issuer: string,
@@ -18,12 +27,14 @@ export function bundleFrom(
   nowMs: number,
   oldRefreshToken?: string,
 ): TokenBundle {
+  if (!isTokenText(answer.access_token))
+    throw new ClientFailure('issuer', `the issuer ${issuer} gave a token with characters no token has`)
   const refresh = answer.refresh_token ?? oldRefreshToken
   const life = answer.expires_in
   return {
     access_token: answer.access_token,
     ...(refresh === undefined ? {} : { refresh_token: refresh }),
-    ...(life === undefined ? {} : { expires_at: Math.floor(nowMs / 1000 + life) }),
+    ...(life === undefined ? {} : { expires_at: Math.min(Math.floor(nowMs / 1000 + life), Number.MAX_SAFE_INTEGER) }),
     issuer,
     client_id: clientId,
   }
@@ -51,7 +62,7 @@ export function parseBundle(text: string): TokenBundle | null {
   }
   if (typeof json !== 'object' || json === null) return null
   const { access_token, refresh_token, expires_at, issuer, client_id } = json as Record<string, unknown>
-  if (typeof access_token !== 'string' || access_token === '') return null
+  if (typeof access_token !== 'string' || !isTokenText(access_token)) return null
   if (typeof issuer !== 'string' || typeof client_id !== 'string') return null
   if (!isAbsent(refresh_token) && typeof refresh_token !== 'string') return null
   if (!isAbsent(expires_at) && !(Number.isSafeInteger(expires_at) && (expires_at as number) >= 0)) return null

@@ -43,6 +43,8 @@ const withoutSlashes = (text: string): string => text.replace(/\/+$/, '')
 export class TokenSource implements Credential {
   readonly #options: TokenSourceOptions
   #shown: string | null = null
+  /** The token of a process that cannot store one. */
+  #unkept: TokenBundle | null = null
 
   constructor(options: TokenSourceOptions) {
     this.#options = options
@@ -53,15 +55,14 @@ export class TokenSource implements Credential {
   }
 
   async renewed(): Promise<Readonly<Record<string, string>> | null> {
-    const { registry, registration, env } = this.#options
     const stored = this.#stored()
     if (stored && stored.access_token !== this.#shown) return this.#headersOf(stored)
-    if (stored?.refresh_token === undefined && !env['OPENSHELL_OIDC_CLIENT_SECRET']) return null
+    if (stored?.refresh_token === undefined && this.#secret === null) return null
+    if (!this.#canKeep) return this.#secret === null ? null : this.#headersOf(await this.#grantUnkept(this.#secret))
     const refused = this.#shown
-    const fresh = await withFileLock(registry.lockPath(registration.name), async () => {
-      const held = this.#stored()
-      return held && held.access_token !== refused ? held : this.#renew(held)
-    })
+    const fresh = await this.#underLock(held =>
+      held && held.access_token !== refused ? Promise.resolve(held) : this.#renew(held),
+    )
     return this.#headersOf(fresh)
   }
 
@@ -72,19 +73,50 @@ export class TokenSource implements Credential {
 
   /** A token that is good for now. Rejects with a `ClientFailure`. */
   async token(): Promise<TokenBundle> {
-    const { registry, registration } = this.#options
     const stored = this.#stored()
-    if (stored === null && !this.#options.env['OPENSHELL_OIDC_CLIENT_SECRET'])
-      throw this.#signIn('you are not signed in')
     if (stored && this.#isFresh(stored)) return stored
-    if (stored && stored.refresh_token === undefined && !this.#options.env['OPENSHELL_OIDC_CLIENT_SECRET']) {
-      if (leftMs(stored, this.#options.nowMs()) > 0) return stored
-      throw this.#signIn('the token has expired, and nothing was given to renew it with')
+    const isAlive = stored !== null && leftMs(stored, this.#options.nowMs()) > 0
+    if (this.#secret === null) {
+      if (stored === null) throw this.#signIn('you are not signed in')
+      // A refresh token may be good for one use only, so none is used where its successor cannot be stored.
+      if (isAlive && (stored.refresh_token === undefined || !this.#canKeep)) return stored
+      if (stored.refresh_token === undefined)
+        throw this.#signIn('the token has expired, and nothing was given to renew it with')
+    } else if (!this.#canKeep) return this.#grantUnkept(this.#secret)
+    return this.#underLock(held => (held && this.#isFresh(held) ? Promise.resolve(held) : this.#renewOrKeep(held)))
+  }
+
+  get #secret(): string | null {
+    return this.#options.env['OPENSHELL_OIDC_CLIENT_SECRET'] || null
+  }
+
+  get #canKeep(): boolean {
+    return this.#options.registry.canKeepToken(this.#options.registration.name)
+  }
+
+  /** Works on what is stored while no other process does. */
+  #underLock(work: (held: TokenBundle | null) => Promise<TokenBundle>): Promise<TokenBundle> {
+    const { registry, registration } = this.#options
+    return withFileLock(registry.lockPath(registration.name), () => work(this.#stored()))
+  }
+
+  /** A service in a place without a home: it can show its secret as often as it likes, and nobody shares the token. */
+  async #grantUnkept(secret: string): Promise<TokenBundle> {
+    this.#unkept = await this.#grant(secret)
+    return this.#unkept
+  }
+
+  /** Stores a new token. One that cannot be is used all the same: the issuer may take the old one no more. */
+  #keep(fresh: TokenBundle): TokenBundle {
+    const { registry, registration, warn } = this.#options
+    try {
+      registry.saveToken(registration.name, fresh)
+    } catch (error) {
+      if (!(error instanceof ClientFailure)) throw error
+      this.#unkept = fresh
+      warn(`a new token serves this command only: ${error.message}`)
     }
-    return withFileLock(registry.lockPath(registration.name), async () => {
-      const held = this.#stored()
-      return held && this.#isFresh(held) ? held : this.#renewOrKeep(held)
-    })
+    return fresh
   }
 
   #isFresh(bundle: TokenBundle): boolean {
@@ -94,7 +126,7 @@ export class TokenSource implements Credential {
   /** What is stored for this gateway; a token of another issuer than the registered one does not count. */
   #stored(): TokenBundle | null {
     const { registry, registration } = this.#options
-    const bundle = registry.token(registration.name)
+    const bundle = this.#unkept ?? registry.token(registration.name)
     const issuer = registration.oidc_issuer
     return bundle && issuer !== undefined && withoutSlashes(bundle.issuer) !== withoutSlashes(issuer) ? null : bundle
   }
@@ -127,55 +159,31 @@ export class TokenSource implements Credential {
 
   /** Only under the lock. */
   async #renew(held: TokenBundle | null): Promise<TokenBundle> {
-    const secret = this.#options.env['OPENSHELL_OIDC_CLIENT_SECRET']
     if (held?.refresh_token !== undefined) return this.#refresh(held, held.refresh_token)
-    if (secret) return this.#grantAgain(secret)
+    if (this.#secret !== null) return this.#keep(await this.#grant(this.#secret))
     throw this.#signIn('the token has expired, and nothing was given to renew it with')
   }
 
-  async #grantAgain(secret: string): Promise<TokenBundle> {
-    const { registry, registration, env } = this.#options
+  #grant(secret: string): Promise<TokenBundle> {
+    const { registration, env } = this.#options
     const issuer = registration.oidc_issuer
     if (issuer === undefined) throw this.#signIn('no issuer is registered')
-    const fresh = await grantBySecret(
-      {
-        issuer,
-        clientId: registration.oidc_client_id ?? DEFAULT_CLIENT_ID,
-        scope: registration.oidc_scopes ?? '',
-        audience: registration.oidc_audience ?? null,
-      },
-      secret,
-      env,
-    )
-    registry.saveToken(registration.name, fresh)
-    return fresh
+    const clientId = registration.oidc_client_id ?? DEFAULT_CLIENT_ID
+    const { oidc_scopes: scope = '', oidc_audience: audience = null } = registration
+    return grantBySecret({ issuer, clientId, scope, audience }, secret, env)
   }
 
-  async #refresh(held: TokenBundle, refreshToken: string): Promise<TokenBundle> {
-    const { registry, registration, env, nowMs } = this.#options
+  async #refresh(held: TokenBundle, refreshToken: string, isSecondTry = false): Promise<TokenBundle> {
+    const { env, nowMs } = this.#options
     try {
-      const fresh = await refreshBundle(held, refreshToken, env, nowMs)
-      registry.saveToken(registration.name, fresh)
-      return fresh
+      return this.#keep(await refreshBundle(held, refreshToken, env, nowMs))
     } catch (error) {
       if (!(error instanceof GrantRefused)) throw error
       // A program that knows nothing of our lock may have renewed it meanwhile: the refused token was then a used one.
       const now = this.#stored()
-      if (now?.refresh_token !== undefined && now.refresh_token !== refreshToken)
-        return this.#isFresh(now) ? now : this.#refreshOnce(now, now.refresh_token)
-      throw this.#ended(held, error)
-    }
-  }
-
-  async #refreshOnce(held: TokenBundle, refreshToken: string): Promise<TokenBundle> {
-    const { registry, registration, env, nowMs } = this.#options
-    try {
-      const fresh = await refreshBundle(held, refreshToken, env, nowMs)
-      registry.saveToken(registration.name, fresh)
-      return fresh
-    } catch (error) {
-      if (error instanceof GrantRefused) throw this.#ended(held, error)
-      throw error
+      if (isSecondTry || now?.refresh_token === undefined || now.refresh_token === refreshToken)
+        throw this.#ended(held, error)
+      return this.#isFresh(now) ? now : this.#refresh(now, now.refresh_token, true)
     }
   }
 

@@ -170,6 +170,18 @@ describe('signing in by browser', () => {
     expect((await two.ended()).said).toContain('as user@test')
   })
 
+  test('of sign-ins for one name the first to end has it, and the others take nothing away', async () => {
+    const [refused, late] = [beginLogin(addArgs()), beginLogin(addArgs())]
+    const addresses = [await refused.address(), await late.address()]
+    expect(await add()).toMatchObject({ code: 0 })
+    await signIn(addresses[0]!, 'cancel')
+    await signIn(addresses[1]!, 'user@test:user')
+    expect(await refused.ended()).toMatchObject({ code: 6 })
+    expect(await late.ended()).toMatchObject({ code: 1, said: expect.stringContaining("'dev' already exists.") })
+    const claims = (await home.run(['token'])).stdout.split('.')[1]!
+    expect(Buffer.from(claims, 'base64url').toString()).toContain('admin@test')
+  })
+
   test('a callback port that is taken is one sentence, before the browser opens', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await new Promise(resolve => taken.once('listening', resolve))
@@ -403,7 +415,9 @@ describe('bad input is one sentence, and nothing is written', () => {
     ['an issuer that is not there', () => oidc('http://127.0.0.1:1'), 4, 'cannot be reached: connection refused'],
     ['an issuer of another realm', () => oidc(issuer.url.replace('127.0.0.1', 'localhost')), 4, 'issuer mismatch'],
     ['a page that is no issuer', () => oidc(`${issuer.url}/elsewhere`), 4, 'no issuer there'],
-    ['an issuer without encryption', () => oidc('http://issuer.example'), 4, 'has no encryption'],
+    ['an issuer without encryption', () => oidc('http://issuer.example'), 2, 'has no encryption'],
+    ['an issuer that is no URL', () => oidc('issuer'), 2, 'is not an http or https URL'],
+    ['a token of an issuer that is no URL', () => ['token', '--issuer', 'x', '--user', 'u'], 2, 'is not an http or'],
     [
       'a name that leaves the registry',
       () => ['gateway', 'add', 'http://127.0.0.1:1', '--name', '../x'],
