@@ -1,3 +1,4 @@
+import { osErrorText } from './base/os-error.ts'
 import type { CommandIo } from './cli/command.ts'
 import { CRASH_CODE, installCrashHandler, reportCrash } from './cli/crash.ts'
 import { dispatch } from './cli/dispatch.ts'
@@ -5,10 +6,16 @@ import { dispatch } from './cli/dispatch.ts'
 /** The only `process.exit`. */
 const exit = (code: number): never => process.exit(code)
 
-/** Resolves when the text has left, or cannot: a reader that is gone is no error of ours. */
+/** Why something of standard output was lost; a reader that has seen enough is no error of ours. */
+let lost: NodeJS.ErrnoException | null = null
+
+/** Resolves when the text has left, or cannot. */
 const write = (stream: NodeJS.WriteStream, text: string): Promise<void> =>
   new Promise(resolve => {
-    stream.write(text, () => resolve())
+    stream.write(text, (error?: NodeJS.ErrnoException | null) => {
+      if (error && error.code !== 'EPIPE' && stream === process.stdout) lost ??= error
+      resolve()
+    })
   })
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
@@ -27,7 +34,10 @@ process.umask(0o077)
 delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']
 
 try {
-  exit(await dispatch(process.argv.slice(2), io))
+  const code = await dispatch(process.argv.slice(2), io)
+  if (code !== 0 || lost === null) exit(code)
+  await io.err(`error: standard output cannot be written: ${osErrorText(lost)}\n`)
+  exit(1)
 } catch (error) {
   reportCrash('command', error)
   exit(CRASH_CODE)

@@ -1,3 +1,4 @@
+import { osErrorText } from '../base/os-error.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { CallFailed, callOnce } from '../client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../client/session.ts'
@@ -24,7 +25,10 @@ async function readStdin(): Promise<Buffer> {
 /** Resolves when somebody has taken the bytes; a reader that is gone ends the command. */
 const write = (stream: NodeJS.WriteStream, data: Uint8Array): Promise<void> =>
   new Promise((resolve, reject) => {
-    const gone = (cause: Error) => reject(new ClientFailure('failed', 'nobody reads the output', { cause }))
+    const gone = (cause: NodeJS.ErrnoException) => {
+      const why = cause.code === 'EPIPE' ? 'nobody reads the output' : `the output is lost: ${osErrorText(cause)}`
+      reject(new ClientFailure('failed', why, { cause }))
+    }
     stream.once('error', gone)
     stream.write(data, error => {
       stream.off('error', gone)
