@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { StartError } from '../base/errors.ts'
 import { readConfig } from '../config/read.ts'
 import { type DevWorld, startDevWorld } from '../dev/dev.ts'
@@ -8,7 +7,7 @@ import { defineGatewayCommand } from './command.ts'
 import { configFrom } from './load-config.ts'
 import { isCompiled, selfCommand } from './self-command.ts'
 import { runGateway } from './serve.ts'
-import { stateHome } from './state-home.ts'
+import { stateDirectory } from './state-home.ts'
 import { VERSION } from './version.ts'
 
 const DEFAULT_PORT = 8080
@@ -44,9 +43,7 @@ export const command = defineGatewayCommand({
   async run(values, io) {
     const wanted = values.optional('port')
     const port = await freePort(wanted === null ? DEFAULT_PORT : values.number('port'), wanted !== null)
-    const stateDir = values.on('ephemeral')
-      ? null
-      : (values.optional('state-dir') ?? join(stateHome(), 'openshell/dev'))
+    const stateDir = values.on('ephemeral') ? null : stateDirectory(values.optional('state-dir'), 'dev')
     const world = await startDevWorld({ self: selfCommand(), port, stateDir })
     try {
       return await runGateway(
@@ -73,9 +70,13 @@ async function startWith(world: DevWorld) {
   return startGateway({ ...judged.config, logLevel: 'warn' }, { version: VERSION, warnings: [] })
 }
 
+/** A path as one word of a shell, on a command line and within its single quotes alike. */
+const shellWord = (path: string): string =>
+  /^[\w@%+=:,./-]+$/.test(path) ? path : `"${path.replace(/["$`\\]/g, '\\$&')}"`
+
 /** What to paste next, for a person who has nothing else installed. */
 function welcome(address: string, world: DevWorld): string {
-  const self = isCompiled() ? selfCommand()[0] : 'npx -y bun@1.4.5 src/main.ts'
+  const self = isCompiled() ? shellWord(selfCommand()[0]) : `npx -y bun@1.4.5 ${shellWord(Bun.main)}`
   const users = REALM.users.map(user => `${user.name} / ${user.password}`).join(', ')
   return `
 OpenShell gateway for development   http://${address}

@@ -5,7 +5,7 @@ import { CallFailed } from '../client/grpc-stream.ts'
 import { askHealth, askReady } from '../client/health.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
-import { runClient } from './client-command.ts'
+import { oneLine, runClient } from './client-command.ts'
 import { CLIENT_FLAGS, clientContext, targetFrom } from './client-flags.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
 
@@ -17,10 +17,19 @@ const portOf = (name: string): string | null => {
   return PORT.test(value) && value !== '0' ? value : null
 }
 
+/** Where a listener of this machine is asked: the address it binds, or loopback when it binds them all. */
+function hostOf(...names: readonly string[]): string {
+  const bound = names.map(name => process.env[name]).find(value => value) ?? '0.0.0.0'
+  if (bound === '0.0.0.0') return '127.0.0.1'
+  return bound === '::' ? '[::1]' : bound.includes(':') ? `[${bound}]` : bound
+}
+
 /** The main port of a gateway on this machine, found by the variables that the gateway itself reads. */
 function localEndpoint(): Endpoint {
   const scheme = process.env['OPENSHELL_DISABLE_TLS'] === 'true' ? 'http' : 'https'
-  const url = new URL(`${scheme}://127.0.0.1:${portOf('OPENSHELL_SERVER_PORT') ?? SERVER_PORT}`)
+  const url = parseEndpoint(
+    `${scheme}://${hostOf('OPENSHELL_BIND_ADDRESS')}:${portOf('OPENSHELL_SERVER_PORT') ?? SERVER_PORT}`,
+  )
   // It asks the process beside it whether it is well; no secret is sent, so its name need not be proven.
   return { url, tls: scheme === 'https' ? { rejectUnauthorized: false } : {} }
 }
@@ -34,7 +43,9 @@ async function check(values: Values, io: CommandIo): Promise<string> {
   const isGatewayHome = healthPort !== null || portOf('OPENSHELL_SERVER_PORT') !== null
   if (isNamed !== null || (!isGatewayHome && clientContext(io).registry.active() !== null))
     return askHealth(targetFrom(values, io).endpoint)
-  return healthPort === null ? askHealth(localEndpoint()) : askReady(new URL(`http://127.0.0.1:${healthPort}`))
+  if (healthPort === null) return askHealth(localEndpoint())
+  const host = hostOf('OPENSHELL_HEALTH_BIND_ADDRESS', 'OPENSHELL_BIND_ADDRESS')
+  return askReady(parseEndpoint(`http://${host}:${healthPort}`))
 }
 
 /** A port may be the main one or a health port: the first that answers decides. */
@@ -68,7 +79,7 @@ export const command = defineGatewayCommand({
   run: async (values, io) => {
     const code = await runClient(io, async () => {
       const said = await check(values, io)
-      await io.out(`healthy${said === '' ? '' : ` ${said}`}\n`)
+      await io.out(`healthy${said === '' ? '' : ` ${oneLine(said)}`}\n`)
       return 0
     })
     return code === CLIENT_EXITS.usage.code ? code : Math.min(code, 1)

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { StartError } from '../base/errors.ts'
 import { sandboxCommand, startLocalDriver } from '../dev/local-driver.ts'
@@ -9,7 +8,7 @@ import { createFdSink } from '../observe/log-sink.ts'
 import { defineGatewayCommand } from './command.ts'
 import { selfCommand } from './self-command.ts'
 import { listenToSignals } from './signals.ts'
-import { stateHome } from './state-home.ts'
+import { stateDirectory } from './state-home.ts'
 import { VERSION } from './version.ts'
 
 /** `openshell-gateway local-driver`: the embedded compute driver in a process of its own (decision 7). */
@@ -69,7 +68,7 @@ export const command = defineGatewayCommand({
     const signals = listenToSignals(io.exit, () => undefined)
     const driver = await startLocalDriver({
       socketPath,
-      stateDir: values.optional('state-dir') ?? join(stateHome(), 'openshell/local-driver'),
+      stateDir: stateDirectory(values.optional('state-dir'), 'local-driver'),
       grpcEndpoint,
       version: VERSION,
       handshakeSecret: process.env['OPENSHELL_SSH_HANDSHAKE_SECRET'] || null,

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type DevIssuer, startDevIssuer } from './issuer.ts'
@@ -33,7 +33,6 @@ const POLL_MS = 20
 export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), 'openshell-dev-'))
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
-  chmodSync(stateDir, 0o700)
   const secret = keptSecret(join(stateDir, 'handshake-secret'))
   const issuer = await startDevIssuer()
   const socket = join(stateDir, 'compute.sock')
