@@ -24,6 +24,8 @@ export async function allCommands(rows: readonly CommandRow[] = COMMANDS, above 
 
 const GLOBAL = ['--help', '--version']
 const long = (flag: Flag): string => `--${flag.name}`
+/** Every spelling of a flag, the long one first. */
+const spellings = (flag: Flag): string[] => [long(flag), ...(flag.short ? [`-${flag.short}`] : [])]
 /** A shell word in single quotes. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 const firstWords = (entries: readonly CommandEntry[]): string[] => [...new Set(entries.map(e => e.path.split(' ')[0]!))]
@@ -41,11 +43,11 @@ function secondWords(entries: readonly CommandEntry[], first: string): string[] 
 function bashValues(entries: readonly CommandEntry[]): string[] {
   const flags = new Map(entries.flatMap(e => e.command.flags.map(flag => [flag.name, flag] as const)))
   const all = [...flags.values()]
-  const paths = all.filter(flag => flag.kind === 'path').map(long)
+  const paths = all.filter(flag => flag.kind === 'path').flatMap(spellings)
   const choices = all.filter(flag => flag.choices)
-  const open = all.filter(flag => flag.kind !== 'path' && flag.kind !== 'switch' && !flag.choices).map(long)
+  const open = all.filter(flag => flag.kind !== 'path' && flag.kind !== 'switch' && !flag.choices).flatMap(spellings)
   const arms = choices.map(
-    f => `    ${long(f)}) COMPREPLY=($(compgen -W "${f.choices?.join(' ')}" -- "$cur")); return ;;`,
+    f => `    ${spellings(f).join('|')}) COMPREPLY=($(compgen -W "${f.choices?.join(' ')}" -- "$cur")); return ;;`,
   )
   if (paths.length > 0) arms.push(`    ${paths.join('|')}) COMPREPLY=($(compgen -f -- "$cur")); return ;;`)
   if (open.length > 0) arms.push(`    ${open.join('|')}) return ;;`)
@@ -87,40 +89,66 @@ function bash(entries: readonly CommandEntry[]): string {
 /** Characters that mean something inside a zsh `_arguments` specification. */
 const zshText = (text: string): string => text.replace(/[[\]:\\]/g, c => `\\${c}`)
 
-function zshFlag(flag: Flag): string {
+/** The `_arguments` specifications of a flag, one for each spelling. */
+function zshFlag(flag: Flag): string[] {
   const repeat = flag.repeatable ? '*' : ''
-  if (flag.kind === 'switch') return quoted(`${repeat}${long(flag)}[${zshText(flag.help)}]`)
+  const about = `[${zshText(flag.help)}]`
+  if (flag.kind === 'switch') return spellings(flag).map(name => quoted(`${repeat}${name}${about}`))
   const action = flag.choices ? `(${flag.choices.join(' ')})` : flag.kind === 'path' ? '_files' : ''
-  return quoted(`${repeat}${long(flag)}=[${zshText(flag.help)}]:${flag.name}:${action}`)
+  // A long flag takes its value as the next word or behind "=", a short one as the next word.
+  return spellings(flag).map(name =>
+    quoted(`${repeat}${name}${name.startsWith('--') ? '=' : ''}${about}:${flag.name}:${action}`),
+  )
 }
 
+/** What follows the words of one command. */
+function zshArguments(command: Command): string {
+  const [first, ...others] = command.positionals ?? []
+  const choices = choicesOf(command)
+  const positionals = [
+    ...(first ? [`1:${first.name}:${choices.length > 0 ? `(${choices.join(' ')})` : ''}`] : []),
+    ...(others.length > 0 ? ['*:argument:'] : []),
+  ]
+  const specs = [...positionals.map(quoted), ...command.flags.flatMap(zshFlag), ...GLOBAL.map(quoted)]
+  return `_arguments ${specs.join(' \\\n      ')}`
+}
+
+/** Names with what they do, as `_describe` takes them. */
+const zshNames = (rows: readonly (readonly [string, string])[]): string =>
+  rows.map(([name, about]) => quoted(`${name}:${zshText(about)}`)).join(' ')
+
 function zsh(entries: readonly CommandEntry[]): string {
-  const describe = entries.map(e => quoted(`${e.path.split(' ')[0]}:${zshText(e.about)}`))
-  const arms = entries.map(
-    e =>
-      `    ${quoted(e.path)}) _arguments ${[
-        ...choicesOf(e.command)
-          .slice(0, 1)
-          .map(() => quoted(`2:value:(${choicesOf(e.command).join(' ')})`)),
-        ...e.command.flags.map(zshFlag),
-        ...GLOBAL.map(quoted),
-      ].join(' \\\n      ')} ;;`,
-  )
   const groups = firstWords(entries).filter(first => secondWords(entries, first).length > 0)
-  const fallback = entries.find(e => e.path === DEFAULT_COMMAND)?.command.flags ?? []
+  const fallback = entries.find(e => e.path === DEFAULT_COMMAND)!.command
+  const below = (group: string) =>
+    entries.flatMap(e => (e.path.startsWith(`${group} `) ? [[e.path.split(' ')[1]!, e.about] as const] : []))
   return [
     `#compdef ${PROGRAM}`,
     '_openshell_gateway() {',
-    `  local -a commands=(${[...new Set(describe)].join(' ')})`,
-    '  local path_words="$words[2]"',
-    ...groups.map(
-      first => `  [[ "$words[2]" == ${quoted(first)} && $CURRENT -gt 3 ]] && path_words="$words[2] $words[3]"`,
-    ),
-    '  if (( CURRENT == 2 )) && [[ "$words[2]" != -* ]]; then _describe command commands; return; fi',
-    '  case "$path_words" in',
-    ...arms,
-    ...groups.map(first => `    ${quoted(first)}) compadd -- ${secondWords(entries, first).join(' ')} ;;`),
-    `    *) _arguments ${[...fallback.map(zshFlag), ...GLOBAL.map(quoted)].join(' \\\n      ')} ;;`,
+    '  local -a commands',
+    '  local at="$words[2]" depth=1',
+    '  [[ "$at" == -* ]] && at= depth=0',
+    '  if (( CURRENT == 2 && depth )); then',
+    `    commands=(${zshNames(COMMANDS.map(row => [row.name, row.about]))})`,
+    '    _describe command commands',
+    '    return',
+    '  fi',
+    ...groups.flatMap(group => [
+      `  if [[ "$at" == ${group} ]]; then`,
+      '    if (( CURRENT == 3 )); then',
+      `      commands=(${zshNames(below(group))})`,
+      '      _describe command commands',
+      '      return',
+      '    fi',
+      '    at="$at $words[3]" depth=2',
+      '  fi',
+    ]),
+    // `_arguments` counts from the last word of the command.
+    '  shift $depth words',
+    '  (( CURRENT -= depth ))',
+    '  case "$at" in',
+    ...entries.map(e => `    ${quoted(e.path)}) ${zshArguments(e.command)} ;;`),
+    `    *) ${zshArguments(fallback)} ;;`,
     '  esac',
     '}',
     'compdef _openshell_gateway openshell-gateway',
@@ -137,26 +165,25 @@ function fishFlag(condition: string, flag: Flag): string {
         : flag.kind === 'path'
           ? ' -r -F'
           : ' -x'
-  return `complete -c ${PROGRAM} -n ${quoted(condition)} -l ${flag.name}${value} -d ${quoted(flag.help)}`
+  const short = flag.short ? ` -s ${flag.short}` : ''
+  return `complete -c ${PROGRAM} -n ${quoted(condition)} -l ${flag.name}${short}${value} -d ${quoted(flag.help)}`
 }
 
 function fish(entries: readonly CommandEntry[]): string {
   const firsts = firstWords(entries)
-  const none = `not __fish_seen_subcommand_from ${firsts.join(' ')}`
-  const lines = [`complete -c ${PROGRAM} -f`]
-  for (const entry of entries) {
-    const [first = '', second] = entry.path.split(' ')
-    const about = quoted(entry.about)
-    if (second === undefined) lines.push(`complete -c ${PROGRAM} -n ${quoted(none)} -a ${first} -d ${about}`)
-    else
-      lines.push(`complete -c ${PROGRAM} -n ${quoted(`__fish_seen_subcommand_from ${first}`)} -a ${second} -d ${about}`)
-    const seen = entry.path
-      .split(' ')
-      .map(word => `__fish_seen_subcommand_from ${word}`)
-      .join('; and ')
-    const condition = entry.path === DEFAULT_COMMAND ? `${none}; or ${seen}` : seen
-    for (const choice of choicesOf(entry.command)) lines.push(`complete -c ${PROGRAM} -n ${quoted(seen)} -a ${choice}`)
-    for (const flag of entry.command.flags) lines.push(fishFlag(condition, flag))
+  const seen = (words: readonly string[]) => `__fish_seen_subcommand_from ${words.join(' ')}`
+  const none = `not ${seen(firsts)}`
+  const offer = (condition: string, name: string, about: string) =>
+    `complete -c ${PROGRAM} -n ${quoted(condition)} -a ${name} -d ${quoted(about)}`
+  const lines = [`complete -c ${PROGRAM} -f`, ...COMMANDS.map(row => offer(none, row.name, row.about))]
+  for (const { path, about, command } of entries) {
+    const [first = '', second] = path.split(' ')
+    if (second !== undefined)
+      lines.push(offer(`${seen([first])}; and not ${seen(secondWords(entries, first))}`, second, about))
+    const here = second === undefined ? seen([first]) : `${seen([first])}; and ${seen([second])}`
+    const condition = path === DEFAULT_COMMAND ? `${none}; or ${here}` : here
+    for (const choice of choicesOf(command)) lines.push(`complete -c ${PROGRAM} -n ${quoted(here)} -a ${choice}`)
+    for (const flag of command.flags) lines.push(fishFlag(condition, flag))
   }
   return [`# fish completion for ${PROGRAM}`, ...lines, ''].join('\n')
 }

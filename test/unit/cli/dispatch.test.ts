@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CommandIo } from '../../../src/cli/command.ts'
+import { COMMANDS } from '../../../src/cli/commands.ts'
 import { allCommands, renderCompletion } from '../../../src/cli/completion.ts'
 import { crashLine } from '../../../src/cli/crash.ts'
 import { dispatch } from '../../../src/cli/dispatch.ts'
@@ -133,6 +134,51 @@ describe('what is made from the tables', () => {
       }
     },
   )
+
+  test.each([
+    ['zsh', (name: string, about: string) => `'${name}:${about.replaceAll(':', '\\:')}'`],
+    ['fish', (name: string, about: string) => ` -a ${name} -d '${about}'`],
+  ] as const)('the completions of %s offer each command once, groups too, with what it does', async (shell, offer) => {
+    const script = await renderCompletion(shell)
+    for (const { name, about } of COMMANDS) expect(script.split(offer(name, about))).toHaveLength(2)
+  })
+
+  const fish = Bun.which('fish')
+  if (!fish) console.log('skipped: completing in fish, because fish is not installed')
+
+  test.skipIf(!fish)('fish completes', async () => {
+    const asked = ['cred', 'gateway li', 'gateway add --oidc-iss', 'gateway list -o j', 'exec --tim']
+    const lines = asked.map(line => `complete -C 'openshell-gateway ${line}'`).join('\n')
+    const { stdout, stderr } = Bun.spawnSync([fish!, '-c', `${await renderCompletion('fish')}\n${lines}`])
+    const words = stdout
+      .toString()
+      .split('\n')
+      .map(line => line.split('\t')[0])
+    expect(words).toEqual(['credentials', 'list', '--oidc-issuer', 'json', '--timeout', ''])
+    expect(stderr.toString()).toBe('')
+  })
+
+  const zshell = Bun.which('zsh')
+  if (!zshell) console.log('skipped: completing in zsh, because zsh is not installed')
+
+  test.skipIf(!zshell)('zsh is told which words are the command, and which flags it has', async () => {
+    const script = `compdef() {}
+      _describe() { print -r -- names: \${commands%%:*} }
+      _arguments() { print -r -- "$words, word $CURRENT:" \${\${(M)@:#--oidc-iss*}%%\\[*} }
+      ${await renderCompletion('zsh')}
+      words=(openshell-gateway cred); CURRENT=2; _openshell_gateway
+      words=(openshell-gateway credentials r); CURRENT=3; _openshell_gateway
+      words=(openshell-gateway gateway add --oidc-iss); CURRENT=4; _openshell_gateway
+      words=(openshell-gateway exec --timeout); CURRENT=3; _openshell_gateway
+      words=(openshell-gateway --oidc-iss); CURRENT=2; _openshell_gateway`
+    const { stdout, stderr } = Bun.spawnSync([zshell!, '-f', '-c', script])
+    expect(stderr.toString()).toBe('')
+    const [commands, group, add, exec, serve] = stdout.toString().split('\n')
+    expect(commands).toBe(`names: ${COMMANDS.map(row => row.name).join(' ')}`)
+    expect([group, add]).toEqual(['names: list resolve', 'add --oidc-iss, word 2: --oidc-issuer='])
+    expect(exec).toBe('exec --timeout, word 2:')
+    expect(serve).toBe('openshell-gateway --oidc-iss, word 2: --oidc-issuer=')
+  })
 
   test('the shell accepts its completions, and they complete', async () => {
     const script = `${await renderCompletion('bash')}
