@@ -144,7 +144,11 @@ describe.skipIf(!HELM)('values', () => {
   })
 
   test('that look like numbers or booleans reach the gateway as the texts they are, and large numbers as digits', () => {
-    const texts = { 'server.oidc.audience': '12345', 'server.sandboxNamespace': '123', 'persistence.storageClass': 'true' }
+    const texts = {
+      'server.oidc.audience': '12345',
+      'server.sandboxNamespace': '123',
+      'persistence.storageClass': 'true',
+    }
     const sets = Object.entries(texts).flatMap(([name, value]) => ['--set-string', `${name}=${value}`])
     const { stdout, stderr } = helm('template', '--set', 'server.oidc.issuer=https://a', ...sets, '--values', MILLION)
     expect(stderr).toBe('')
