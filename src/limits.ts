@@ -623,8 +623,6 @@ export const LIMITS = {
   /** How long a process waits for another that renews the same token, and how often it looks. */
   tokenLockWaitMs: 30_000,
   tokenLockPollMs: 25,
-  /** A lock older than this was left by a process that died: above the two requests of a refresh. */
-  tokenLockStaleMs: 60_000,
   /** Clock difference to the issuer that is worth a warning. */
   clockSkewWarnSecs: 60,
   /** A registry file (spec/client.md §4). */

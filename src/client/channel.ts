@@ -3,6 +3,7 @@ import http2 from 'node:http2'
 import { connect as connectTcp, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
+import { type Clock, systemClock } from '../base/clock.ts'
 import { osErrorText } from '../base/os-error.ts'
 import { printable } from '../config/problems.ts'
 import { LIMITS } from '../limits.ts'
@@ -116,6 +117,29 @@ const faults = new WeakMap<http2.Http2Session, { text: string | null }>()
 export const faultOf = (session: http2.Http2Session | undefined): string | null =>
   (session && faults.get(session)?.text) ?? null
 
+/** Ends a session whose other side is gone without a word: what waits for it would wait for ever. */
+export function watchPeer(
+  session: Pick<http2.ClientHttp2Session, 'destroyed' | 'ping' | 'destroy'>,
+  onGone: (why: string) => void,
+  clock: Pick<Clock, 'after'> = systemClock,
+): void {
+  let unanswered = 0
+  const look = () => {
+    if (session.destroyed) return
+    // The first answer may wait to be read: after a pause of the whole machine timers run before sockets.
+    if (unanswered > 1) {
+      onGone('it no longer answers')
+      return session.destroy()
+    }
+    unanswered++
+    session.ping(() => {
+      unanswered = 0
+    })
+    clock.after(LIMITS.keepaliveMs, look)
+  }
+  clock.after(LIMITS.keepaliveMs, look)
+}
+
 /** An HTTP/2 session over a connection of its own, with windows wide enough for bulk data. */
 export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2Session> {
   const socket = await dial(endpoint, ['h2'])
@@ -132,6 +156,9 @@ export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2
   // Half-open suits a tunnel; HTTP/2 has nothing to say to an end that says nothing more, and would not notice.
   socket.once('end', () => socket.destroy())
   faults.set(session, fault)
+  watchPeer(session, why => {
+    fault.text ??= why
+  })
   await new Promise<void>((resolve, reject) => {
     session.once('connect', () => resolve())
     session.once('close', () =>

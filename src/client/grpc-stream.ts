@@ -10,8 +10,20 @@ export interface CallEnd {
   readonly details: string
 }
 
+const DEADLINE_EXCEEDED = 4
 const UNAVAILABLE = 14
 const UNKNOWN = 2
+/** What an HTTP status without a gRPC one means: the answer of a proxy, or of no gateway (grpc doc/http-grpc-status-mapping.md). */
+const HTTP_MEANINGS: Readonly<Record<number, number>> = {
+  400: 13,
+  401: 16,
+  403: 7,
+  404: 12,
+  429: UNAVAILABLE,
+  502: UNAVAILABLE,
+  503: UNAVAILABLE,
+  504: UNAVAILABLE,
+}
 const PREFIX_BYTES = 5
 const NO_ERROR = 0
 const CANCEL = 8
@@ -42,7 +54,11 @@ export function callEnd(stream: ClientHttp2Stream): Promise<CallEnd> {
     }
     stream.on('response', headers => {
       read(headers)
-      if (headers[':status'] !== 200) resolve({ code: UNKNOWN, details: `HTTP status ${headers[':status']}` })
+      const status = Number(headers[':status'])
+      if (status === 200) return
+      resolve({ code: HTTP_MEANINGS[status] ?? UNKNOWN, details: `HTTP status ${status}` })
+      // What follows is a page for a browser.
+      stream.close(CANCEL)
     })
     stream.on('trailers', read)
     stream.on('error', () => {})
@@ -129,16 +145,33 @@ export class CallFailed extends Error {
   }
 }
 
-/** One request, one answer. Throws `CallFailed` when the status is not OK or there is no answer. */
+/** The end of a call that took longer than its caller waits. */
+export const tooLate = (timeoutMs: number): CallEnd => ({
+  code: DEADLINE_EXCEEDED,
+  details: `no answer within ${timeoutMs / 1000} s`,
+})
+
+/** One request, one answer. Throws `CallFailed` when the status is not OK, or there is no answer in time. */
 export async function callOnce<Request extends MessageName, Response extends MessageName>(
   stream: GrpcStream<Request, Response>,
   request: Init<Messages[Request]>,
+  timeoutMs: number = LIMITS.clientCallMs,
 ): Promise<Messages[Response]> {
-  await stream.send(request)
-  stream.end()
-  let answer: Messages[Response] | null = null
-  for await (const message of stream.messages()) answer ??= message
-  const end = await stream.ended
-  if (end.code !== 0 || answer === null) throw new CallFailed(end)
-  return answer
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    stream.cancel()
+  }, timeoutMs)
+  try {
+    await stream.send(request)
+    stream.end()
+    let answer: Messages[Response] | null = null
+    for await (const message of stream.messages()) answer ??= message
+    const end = await stream.ended
+    if (isLate) throw new CallFailed(tooLate(timeoutMs))
+    if (end.code !== 0 || answer === null) throw new CallFailed(end)
+    return answer
+  } finally {
+    clearTimeout(timer)
+  }
 }

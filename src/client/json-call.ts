@@ -1,9 +1,9 @@
 import type { ClientHttp2Session } from 'node:http2'
 import { LIMITS } from '../limits.ts'
-import { codec, type MessageName, methodsOf, type RpcMethod } from '../wire/codec.ts'
+import { codec, type MessageName, methodsOf, type RpcMethod, WireError } from '../wire/codec.ts'
 import { JsonError, messageFromJson, messageToJson } from '../wire/json.ts'
 import { ClientFailure } from './failure.ts'
-import { CallFailed, callEnd, openCall } from './grpc-stream.ts'
+import { CallFailed, callEnd, openCall, tooLate } from './grpc-stream.ts'
 
 /** Services of the contract, the one with the bare names first. */
 const SERVICES = ['openshell.v1.OpenShell', 'openshell.inference.v1.Inference'] as const
@@ -75,14 +75,23 @@ export async function* callMethod(
   stream.end(Buffer.concat([head, request]))
   try {
     for await (const bytes of frames(stream)) {
-      yield messageToJson(method.response, codec(method.response).decode(bytes))
+      yield answerFrom(method, bytes)
     }
     const end = await ended
-    if (isLate) throw new CallFailed({ code: 4, details: `no answer within ${timeoutMs / 1000} s` })
+    if (isLate) throw new CallFailed(tooLate(timeoutMs))
     if (end.code !== 0) throw new CallFailed(end)
   } finally {
     if (timer) clearTimeout(timer)
     if (!stream.closed) stream.close(CANCEL)
+  }
+}
+
+function answerFrom(method: RpcMethod, bytes: Buffer): Record<string, unknown> {
+  try {
+    return messageToJson(method.response, codec(method.response).decode(bytes))
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error
+    throw new ClientFailure('failed', `the answer is no ${method.response}; is that a gateway?`, { cause: error })
   }
 }
 

@@ -4,6 +4,8 @@
  */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, type ServerHttp2Stream } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type ClientHome, createClientHome } from '../kit/client-home.ts'
 import { EXECUTABLE, until } from '../kit/gateway.ts'
@@ -180,6 +182,42 @@ test.skipIf(!script)('Ctrl-C instead of Enter ends a sign-in at an edge, and ope
   await reading
   expect(said).toContain('the sign-in was given up')
   expect([existsSync(opened), existsSync(home.path())]).toEqual([false, false])
+})
+
+describe('what is no gateway', () => {
+  /** Speaks HTTP/2 on a port of its own and answers every call in the same way. */
+  async function answering(answer: (stream: ServerHttp2Stream) => void): Promise<{ url: string } & AsyncDisposable> {
+    const server = createServer()
+    server.on('stream', answer)
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    return {
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      [Symbol.asyncDispose]: () => new Promise(resolve => server.close(() => resolve())),
+    }
+  }
+  const commands = ['call Health', 'gateway status', 'health', 'ssh-proxy box']
+
+  test.each(commands)('but a proxy without one is told by its status: %s', async command => {
+    await using proxy = await answering(stream => {
+      stream.respond({ ':status': 502, 'content-type': 'text/html' })
+      stream.end('<html>'.repeat(1000))
+    })
+    const { code, stdout, stderr } = await home.run([...command.split(' '), '--gateway-endpoint', proxy.url])
+    expect(stdout + stderr).toContain('HTTP status 502')
+    expect(code).toBe(command === 'health' ? 1 : 5)
+  })
+
+  test.each(commands)('but answers in bytes that mean nothing is one sentence: %s', async command => {
+    await using odd = await answering(stream => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+      stream.end(Buffer.from([0, 0, 0, 0, 3, 255, 255, 255]))
+    })
+    const { code, stdout, stderr } = await home.run([...command.split(' '), '--gateway-endpoint', odd.url])
+    expect([1, 5]).toContain(code)
+    expect(stderr).not.toContain('crashed')
+    expect((stdout + stderr).match(/is no openshell|connection lost/g)).toHaveLength(1)
+  })
 })
 
 describe('directories that are there', () => {
