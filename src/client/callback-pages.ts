@@ -14,14 +14,14 @@ export interface CallbackPage {
 const STYLE = `:root{color-scheme:light dark}*{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:flex;align-items:center;justify-content:center;padding:1.5rem;
 font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;background:#f4f5f7;color:#1b1f24}
-main{width:100%;max-width:30rem;padding:2rem 1.75rem;background:#fff;border:1px solid #d5d9de;border-radius:.75rem;
-border-top:.4rem solid var(--tone)}
+main{--card:#fff;width:100%;max-width:30rem;padding:2.25rem 1.75rem 2rem;border:1px solid #d5d9de;border-radius:.75rem;
+background:linear-gradient(var(--tone) .4rem,var(--card) 0)}
 .good{--tone:#1a7f37}.bad{--tone:#b42318}
 .product{margin:0 0 1rem;font-size:.875rem;letter-spacing:.02em;color:#59636e}
 h1{margin:0 0 .75rem;text-wrap:balance;font-size:1.5rem;line-height:1.25;color:var(--tone)}p{margin:0 0 .75rem;overflow-wrap:anywhere}
 p:last-child{margin:0}.hint{color:#59636e}
-@media(prefers-color-scheme:dark){body{background:#0f1317;color:#e6e9ed}main{background:#171c22;border-color:#2f3740;
-border-top-color:var(--tone)}.good{--tone:#4ac26b}.bad{--tone:#ff8a80}.product,.hint{color:#9aa5b1}}`
+@media(prefers-color-scheme:dark){body{background:#0f1317;color:#e6e9ed}main{--card:#171c22;border-color:#2f3740}
+.good{--tone:#4ac26b}.bad{--tone:#ff8a80}.product,.hint{color:#9aa5b1}}`
 
 const ESCAPES: Readonly<Record<string, string>> = {
   '&': '&amp;',
