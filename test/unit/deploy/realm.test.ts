@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseClaimPath, rolesOf } from '../../../src/auth/claims.ts'
+import { command as addCommand } from '../../../src/cli/gateway-add.ts'
 import { FLAGS } from '../../../src/config/flags.ts'
 import { REALM } from '../../../src/dev/realm.ts'
 
@@ -80,8 +81,8 @@ test('every scope that a client asks for is there; a public client must use PKCE
 const guide = readFileSync(join(DEPLOY, 'identity-providers.md'), 'utf8')
 
 test('the guide to identity providers names only flags that exist', () => {
-  const flags = new Set<string>(FLAGS.map(flag => flag.name))
-  const named = [...guide.matchAll(/--(oidc-[a-z-]+)/g)].map(match => match[1]!)
+  const flags = new Set<string>([...FLAGS, ...addCommand.flags].map(flag => flag.name))
+  const named = [...guide.matchAll(/--((?:oidc|callback)-[a-z-]+)/g)].map(match => match[1]!)
   expect(named.length).toBeGreaterThan(20)
   expect(named.filter(name => !flags.has(name))).toEqual([])
 })
