@@ -32,9 +32,14 @@ export interface InstallPlan {
   readonly secret: string
 }
 
+/** Where the installed gateway reads its settings. */
+const settingsOf = ({ kind, configHome }: InstallPlan): string =>
+  kind === 'system' ? '/etc/openshell' : join(configHome, 'openshell')
+
 /** The files of an installation, unit first. Pure. */
-export function planInstall({ kind, executable, root, configHome, secret }: InstallPlan): readonly InstallFile[] {
-  const settings = join(root, kind === 'system' ? '/etc/openshell' : join(configHome, 'openshell'))
+export function planInstall(plan: InstallPlan): readonly InstallFile[] {
+  const { kind, executable, root, configHome, secret } = plan
+  const settings = join(root, settingsOf(plan))
   const units = join(root, kind === 'system' ? '/etc/systemd/system' : join(configHome, 'systemd/user'))
   return [
     {
@@ -97,19 +102,16 @@ function executableOf(named: string | null, kind: 'system' | 'user'): string {
   return path
 }
 
-const NEXT = {
-  system: [
-    'certificates: openshell-gateway generate-certs --output-dir /etc/openshell/tls (or your own there), or TLS off',
-    'settings:     /etc/openshell/gateway.env, the compute driver first of all',
-    'start:        systemctl daemon-reload && systemctl enable --now openshell-gateway',
-  ],
-  user: [
-    'certificates: openshell-gateway generate-certs --output-dir ~/.config/openshell/tls, or TLS off',
-    'settings:     ~/.config/openshell/gateway.env, the compute driver first of all',
-    'start:        systemctl --user daemon-reload && systemctl --user enable --now openshell-gateway',
-    'stay:         loginctl enable-linger keeps it running after logout',
-  ],
-} as const
+/** What is left to do, with the paths of this installation. */
+function nextSteps(kind: InstallPlan['kind'], settings: string): string[] {
+  const manager = kind === 'system' ? 'systemctl' : 'systemctl --user'
+  return [
+    `certificates: openshell-gateway generate-certs --output-dir ${join(settings, 'tls')} (or your own there), or TLS off`,
+    `settings:     ${join(settings, 'gateway.env')}, the compute driver first of all`,
+    `start:        ${manager} daemon-reload && ${manager} enable --now openshell-gateway`,
+    ...(kind === 'user' ? ['stay:         loginctl enable-linger keeps it running after logout'] : []),
+  ]
+}
 
 const SECRET_BYTES = 32
 
@@ -160,15 +162,19 @@ export const command = defineGatewayCommand({
     if (!values.on('systemd')) throw new StartError('say what to install: --systemd is the only kind there is', 2)
     const kind = values.on('user') ? 'user' : 'system'
     const configHome = process.env['XDG_CONFIG_HOME']
-    const files = planInstall({
+    const plan: InstallPlan = {
       kind,
       executable: executableOf(values.optional('executable'), kind),
       root: values.optional('root') ?? '',
       configHome: configHome?.startsWith('/') ? configHome : join(homedir(), '.config'),
       secret: randomBytes(SECRET_BYTES).toString('hex'),
-    })
-    for (const file of files) await io.out(`${installFile(file, values.on('force'))}\n`)
-    await io.out(`\nNext\n${NEXT[kind].map(line => `  ${line}\n`).join('')}`)
+    }
+    for (const file of planInstall(plan)) await io.out(`${installFile(file, values.on('force'))}\n`)
+    await io.out(
+      `\nNext\n${nextSteps(kind, settingsOf(plan))
+        .map(line => `  ${line}\n`)
+        .join('')}`,
+    )
     return 0
   },
 })
