@@ -17,7 +17,11 @@ case "$(uname -s)-$(uname -m)" in
     triple=x86_64-unknown-linux-gnu
     # musl has its loader under this name; a system with both libraries takes the glibc file.
     if [ -e /lib/ld-musl-x86_64.so.1 ] && [ ! -e /lib64/ld-linux-x86-64.so.2 ]; then triple=x86_64-unknown-linux-musl; fi ;;
-  Linux-aarch64 | Linux-arm64) triple=aarch64-unknown-linux-gnu ;;
+  Linux-aarch64 | Linux-arm64)
+    triple=aarch64-unknown-linux-gnu
+    if [ -e /lib/ld-musl-aarch64.so.1 ] && [ ! -e /lib/ld-linux-aarch64.so.1 ]; then
+      fail 'there is no executable for Linux with musl on this processor'
+    fi ;;
   Darwin-arm64) triple=aarch64-apple-darwin ;;
   *) fail "there is no executable for $(uname -s) on $(uname -m)" ;;
 esac
