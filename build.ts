@@ -6,12 +6,13 @@
  * `bun build.ts --release`          everything a release holds; `--url` is where its files will be downloaded from
  * An exit code of the compiler proves nothing (platform.md §2), so every file is looked at, and run where it can be.
  */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { consola } from 'consola'
 import { type Architecture, readBase } from './deploy/build/base-files.ts'
 import { compile, type Platform, prove, TARGETS } from './deploy/build/executable.ts'
+import { licenceTexts } from './deploy/build/licences.ts'
 import { writeImage } from './deploy/build/oci.ts'
 import { writeRelease } from './deploy/build/release.ts'
 import { ROOT, readSource, type Source } from './deploy/build/source.ts'
@@ -61,11 +62,11 @@ async function buildHere({ version }: Source): Promise<void> {
 
 /** One archive for each processor; resolves to their paths. */
 function buildImages(source: Source): string[] {
-  const license = readFileSync(join(ROOT, 'LICENSE'), 'utf8')
+  const texts = licenceTexts()
   return (Object.keys(IMAGES) as Architecture[]).map(architecture => {
     const executable = buildFor(IMAGES[architecture], source)
     const outfile = `${EXECUTABLE}-oci-${architecture}.tar`
-    writeImage({ ...source, executable, architecture, base: readBase(architecture), license }, outfile)
+    writeImage({ ...source, executable, architecture, base: readBase(architecture), texts }, outfile)
     return outfile
   })
 }

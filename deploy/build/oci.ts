@@ -14,10 +14,11 @@ export interface ImageParts {
   readonly revision: string | null
   /** Seconds since the epoch that every file and the image itself carry. */
   readonly timeSecs: number
-  /** Text of the licence, which goes into the image. */
-  readonly license: string
+  /** Licences and the like, by the names of their files. */
+  readonly texts: Readonly<Record<string, string>>
 }
 
+const DOC_PATH = 'usr/share/doc/openshell-gateway'
 /** Where the executable lies in the image. */
 export const EXECUTABLE_PATH = 'usr/local/bin/openshell-gateway'
 /** The only directory of the image that the gateway may write. */
@@ -80,11 +81,18 @@ function layerOf(entries: readonly TarEntry[], timeSecs: number): { readonly blo
   return { blob: blobOf(gzipSync(tar, { level: 6 })), diffId: blobOf(tar).digest }
 }
 
-/** The layer of the gateway: the executable, the licence, and the one directory it writes. */
-const applicationEntries = ({ executable, license }: ImageParts): TarEntry[] => [
+/** The layer of the gateway: the executable, the licences, and the one directory it writes. */
+const applicationEntries = ({ executable, texts }: ImageParts): TarEntry[] => [
   ...withDirectories([
     { path: EXECUTABLE_PATH, kind: 'file', mode: 0o755, content: readFileSync(executable) },
-    { path: 'usr/share/doc/openshell-gateway/LICENSE', kind: 'file', mode: 0o644, content: Buffer.from(license) },
+    ...Object.entries(texts).map(
+      ([name, text]): TarEntry => ({
+        path: `${DOC_PATH}/${name}`,
+        kind: 'file',
+        mode: 0o644,
+        content: Buffer.from(text),
+      }),
+    ),
   ]),
   { path: 'var', kind: 'directory', mode: 0o755 },
   { path: STATE_PATH, kind: 'directory', mode: 0o700, owner: NONROOT },

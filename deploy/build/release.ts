@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { packageChart } from './chart.ts'
 import { compile, type Platform, prove, TARGETS } from './executable.ts'
+import { compiledIn, licenceTexts } from './licences.ts'
 import { LOG_FORMAT, parseLog, releaseNotes } from './notes.ts'
-import { billOfMaterials, ingredients, notices, parseLock, readLicence } from './sbom.ts'
+import { billOfMaterials } from './sbom.ts'
 import { git, ROOT, type Source } from './source.ts'
 import { writeTar } from './tar.ts'
 
@@ -47,15 +48,13 @@ function notesOf(version: string): string {
   return releaseNotes(version, parseLog(log ?? ''))
 }
 
-/** What goes along with the executables: bill of materials, notices, manual page, chart, notes. */
+/** What goes along with the executables: bill of materials, licences, manual page, chart, notes. */
 async function companions(source: Source): Promise<[string, Uint8Array][]> {
-  const lock = parseLock(readFileSync(join(ROOT, 'bun.lock'), 'utf8'))
-  const found = ingredients(lock).map(item => ({ ...item, licence: readLicence(join(ROOT, 'node_modules'), item) }))
-  const bill = billOfMaterials(source, Bun.version, found)
+  const bill = billOfMaterials(source, Bun.version, compiledIn())
   const { renderManPage } = await import('../../src/cli/man.ts')
   const texts: readonly (readonly [string, string])[] = [
     [`openshell-gateway-${source.version}.cdx.json`, `${JSON.stringify(bill, null, 2)}\n`],
-    ['THIRD-PARTY-NOTICES.txt', notices(found)],
+    ...Object.entries(licenceTexts()),
     ['openshell-gateway.8', renderManPage(source.version)],
     ['RELEASE-NOTES.md', notesOf(source.version)],
   ]

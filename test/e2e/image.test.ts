@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials } from '@grpc/grpc-js'
 import { readBase } from '../../deploy/build/base-files.ts'
+import { licenceTexts } from '../../deploy/build/licences.ts'
 import { imageLayout } from '../../deploy/build/oci.ts'
 import { callUnary, EXECUTABLE, until } from '../kit/gateway.ts'
 
@@ -72,7 +73,7 @@ describe.skipIf(!isAble)('the container image', () => {
       version: '1.2.3',
       revision: null,
       timeSecs: 1_700_000_000,
-      license: 'text',
+      texts: licenceTexts(),
     }
   }
 
@@ -102,6 +103,12 @@ describe.skipIf(!isAble)('the container image', () => {
     expect(
       Number(spawnSync('du', ['-sb', join(scratch, 'root')], { encoding: 'utf8' }).stdout.split('\t')[0]),
     ).toBeLessThan(IMAGE_BYTES)
+  })
+
+  test('holds our licence, and those of what is compiled in', () => {
+    const folder = join(scratch, 'root/usr/share/doc/openshell-gateway')
+    expect(readFileSync(join(folder, 'LICENSE'), 'utf8')).toContain('Apache License')
+    expect(readFileSync(join(folder, 'THIRD-PARTY-NOTICES.txt'), 'utf8')).toContain('\n@grpc/grpc-js 1.')
   })
 
   test('serves as nobody special, on a root file system that cannot be written, in 128 MiB (P-07)', async () => {

@@ -63,7 +63,7 @@ describe('the image', () => {
   const layout = () => {
     const executable = join(scratch, 'executable')
     writeFileSync(executable, 'not really')
-    return imageLayout({ ...SOURCE, executable, architecture: 'amd64', base, license: 'text' })
+    return imageLayout({ ...SOURCE, executable, architecture: 'amd64', base, texts: { LICENSE: 'text' } })
   }
 
   test('equal parts give equal bytes, and every digest is that of its blob', () => {
