@@ -11,6 +11,7 @@ import type { RpcMethod } from '../wire/codec.ts'
 import { runClient } from './client-command.ts'
 import { CLIENT_FLAGS, targetFrom } from './client-flags.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
+import { visibleJson } from './visible-json.ts'
 
 function methodNamed(name: string): RpcMethod {
   const method = findMethod(name)
@@ -51,7 +52,7 @@ function createPrinter(indent: number | undefined, io: CommandIo): Printer {
     printed: 0,
     async print(answer) {
       this.printed++
-      await io.out(`${JSON.stringify(answer, null, indent)}\n`)
+      await io.out(`${visibleJson(answer, indent)}\n`)
     },
   }
 }

@@ -7,6 +7,7 @@ import type { RawValues } from '../config/read.ts'
 import { manyLines, oneLine } from './client-command.ts'
 import type { CommandIo } from './command.ts'
 import { pressEnter } from './prompt.ts'
+import { visibleJson } from './visible-json.ts'
 
 /** What signing in from a terminal needs. */
 export const loginTools = (io: CommandIo, env: NodeJS.ProcessEnv = process.env): LoginTools => ({
@@ -52,4 +53,4 @@ export function renderFields(fields: readonly (readonly [string, string])[]): st
 }
 
 /** JSON for programs. */
-export const renderJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
+export const renderJson = (value: unknown): string => `${visibleJson(value, 2)}\n`

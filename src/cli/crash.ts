@@ -1,12 +1,11 @@
 import { writeSync } from 'node:fs'
+import { visibleJson } from './visible-json.ts'
 
 /** The exit code of a bug (design.md §5). */
 export const CRASH_CODE = 70
 
 const TEXT_CHARS = 512
 const FRAMES = 20
-
-const unsafe = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 
 /**
  * One line about anything thrown: its name, its message and where it came from. Stack frames are function and place
@@ -19,7 +18,7 @@ export function crashLine(kind: string, thrown: unknown, now: Date = new Date())
     .map(line => line.trim())
     .filter(line => line.startsWith('at '))
     .slice(0, FRAMES)
-  const line = JSON.stringify({
+  const line = visibleJson({
     time: now.toISOString(),
     level: 'ERROR',
     message: 'the gateway crashed',
@@ -27,7 +26,7 @@ export function crashLine(kind: string, thrown: unknown, now: Date = new Date())
     error: (error ? `${error.name}: ${error.message}` : typeof thrown).slice(0, TEXT_CHARS),
     stack,
   })
-  return `${line.replace(unsafe, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`
+  return `${line}\n`
 }
 
 /** Writes the line to standard error at once; a closed or full one is no further problem of a crash. */

@@ -7,6 +7,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync
 import { createServer, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { codec } from '../../src/wire/codec.ts'
 import { type ClientHome, createClientHome } from '../kit/client-home.ts'
 import { EXECUTABLE, until } from '../kit/gateway.ts'
 import { startTokenIssuer, type TokenIssuer } from '../kit/token-issuer.ts'
@@ -205,6 +206,19 @@ describe('what is no gateway', () => {
     const { code, stdout, stderr } = await home.run([...command.split(' '), '--gateway-endpoint', proxy.url])
     expect(stdout + stderr).toContain('HTTP status 502')
     expect(code).toBe(command === 'health' ? 1 : 5)
+  })
+
+  test('but answers with controls of a terminal prints them as JSON escapes', async () => {
+    const answer = codec('openshell.v1.HealthResponse').encode({ version: 'a\u009b2J\u202eb' })
+    await using odd = await answering(stream => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+      stream.end(Buffer.concat([Buffer.from([0, 0, 0, 0, answer.length]), answer]))
+    })
+    const { stdout } = await home.run(['call', 'Health', '--gateway-endpoint', odd.url])
+    expect(stdout).toBe('{"version":"a\\u009b2J\\u202eb"}\n')
+    const well = await home.run(['health', '--gateway-endpoint', odd.url])
+    expect(well.stdout).toBe('healthy a\\u{9b}2J\\u{202e}b\n')
   })
 
   test.each(commands)('but answers in bytes that mean nothing is one sentence: %s', async command => {
