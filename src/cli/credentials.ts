@@ -4,6 +4,8 @@ import { type CredentialsDriver, DriverError } from '../drivers/contract.ts'
 import { createCredentialsDriver } from '../drivers/credentials.ts'
 import { refuseSocketPath } from '../drivers/socket-path.ts'
 import type { Logger } from '../observe/log.ts'
+import { OUTPUT_FLAG } from './client-flags.ts'
+import { renderJson } from './client-io.ts'
 import { type CommandGroup, type CommandIo, defineGatewayCommand } from './command.ts'
 
 /** How long a driver that is not there is waited for. */
@@ -42,10 +44,11 @@ async function withDriver<T>(path: string | null, ask: (driver: CredentialsDrive
 const rows = (lines: readonly (readonly string[])[]): string => lines.map(line => `${line.join('\t')}\n`).join('')
 
 const list = defineGatewayCommand({
-  flags: [SOCKET],
+  flags: [SOCKET, OUTPUT_FLAG],
   async run(values, io: CommandIo) {
     const known = await withDriver(values.optional('credentials-driver-socket'), driver => driver.list())
-    await io.out(rows(known.map(({ name, scopes }) => [name, scopes.join(' ')])))
+    const isJson = values.text('output') === 'json'
+    await io.out(isJson ? renderJson(known) : rows(known.map(({ name, scopes }) => [name, scopes.join(' ')])))
     return 0
   },
 })
@@ -54,6 +57,7 @@ const list = defineGatewayCommand({
 const resolve = defineGatewayCommand({
   flags: [
     SOCKET,
+    OUTPUT_FLAG,
     {
       name: 'check',
       env: null,
@@ -69,9 +73,13 @@ const resolve = defineGatewayCommand({
     const started = performance.now()
     const found = await withDriver(values.optional('credentials-driver-socket'), driver => driver.resolve(name))
     const tookMs = Math.round(performance.now() - started)
-    const expiry =
-      found.expiresAtMs === null ? 'no known expiry' : `expires ${new Date(found.expiresAtMs).toISOString()}`
-    await io.out(rows([[name, 'ok', found.tokenType, expiry, `${tookMs} ms`]]))
+    const expiresAt = found.expiresAtMs === null ? null : new Date(found.expiresAtMs).toISOString()
+    const expiry = expiresAt === null ? 'no known expiry' : `expires ${expiresAt}`
+    await io.out(
+      values.text('output') === 'json'
+        ? renderJson({ name, status: 'ok', token_type: found.tokenType, expires_at: expiresAt, latency_ms: tookMs })
+        : rows([[name, 'ok', found.tokenType, expiry, `${tookMs} ms`]]),
+    )
     return 0
   },
 })

@@ -26,13 +26,23 @@ export async function logout(registration: Registration, registry: Registry, env
   const mode = authModeOf(registration)
   if (mode !== 'oidc' && mode !== 'cloudflare_jwt')
     throw new ClientFailure('failed', `Gateway '${name}' uses ${mode} authentication — no stored credentials to clear.`)
-  const held = registry.token(name)
+  const held = heldToken(registry, name)
   const wasSignedIn = registry.hasTokens(name)
   if (!wasSignedIn) return { wasSignedIn, untold: null }
   // A refresh under way elsewhere must not bring a token back.
   await withFileLock(registry.lockPath(name), async () => registry.forgetTokens(name))
   if (mode === 'oidc') registry.askWhoNext(name)
   return { wasSignedIn, untold: held === null ? null : await tellIssuer(held, env) }
+}
+
+/** The stored token, to be revoked; null also for a file that cannot be read: it goes all the same. */
+function heldToken(registry: Registry, name: string): TokenBundle | null {
+  try {
+    return registry.token(name)
+  } catch (error) {
+    if (!(error instanceof ClientFailure)) throw error
+    return null
+  }
 }
 
 async function tellIssuer(held: TokenBundle, env: Env): Promise<string | null> {

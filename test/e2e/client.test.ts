@@ -398,6 +398,13 @@ describe('logout', () => {
     await login.ended()
   })
 
+  test('forgets a token that cannot be read', async () => {
+    await add()
+    home.write('x'.repeat(300_000), 'gateways', 'dev', 'oidc_token.json')
+    expect(await home.run(['gateway', 'logout'])).toMatchObject({ code: 0, stderr: "Logged out of gateway 'dev'\n" })
+    expect(existsSync(home.path('gateways', 'dev', 'oidc_token.json'))).toBe(false)
+  })
+
   test('an issuer that is down is a warning: the tokens are gone here', async () => {
     await add()
     const path = ['gateways', 'dev', 'oidc_token.json'] as const

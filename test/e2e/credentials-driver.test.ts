@@ -235,6 +235,12 @@ describe.skipIf(skipped !== null)('a credentials driver in Go with a real Keyclo
     expect(checked.exitCode).toBe(0)
     expect(checked.stdout.toString()).toMatch(/^github\tok\tBearer\texpires /)
     expect(`${checked.stdout}${checked.stderr}`).not.toContain('eyJ')
+    expect(JSON.parse(run('list', '-o', 'json').stdout.toString())).toContainEqual(
+      expect.objectContaining({ name: 'github' }),
+    )
+    const asJson = run('resolve', 'github', '--check', '-o', 'json')
+    expect(JSON.parse(asJson.stdout.toString())).toMatchObject({ name: 'github', status: 'ok', token_type: 'Bearer' })
+    expect(asJson.stdout.toString()).not.toContain('eyJ')
     expect(run('resolve', 'unknown', '--check').exitCode).toBe(1)
   })
 

@@ -35,6 +35,8 @@ const texts: Record<string, string> = {
   Containerfile: read('deploy/container/Containerfile'),
   'deploy/README.md': read('deploy/README.md'),
   'identity-providers.md': read('deploy/identity-providers.md'),
+  'SECURITY.md': read('SECURITY.md'),
+  'CONTRIBUTING.md': read('CONTRIBUTING.md'),
 }
 for (const file of new Glob('**/*.{yaml,tpl,txt}').scanSync(join(ROOT, CHART)))
   texts[`chart: ${file}`] = read(`${CHART}/${file}`)
@@ -75,7 +77,7 @@ function strangers(pattern: RegExp, known: ReadonlySet<string>): string[] {
 const FOREIGN_FLAGS = [
   ...['input', 'read-only', 'cap-drop', 'security-opt', 'memory', 'volume', 'publish', 'secret', 'env', 'file', 'tag'],
   ...['namespace', 'from-literal', 'set', 'now', 'import-realm', 'reference', 'build-arg', 'chmod', 'chown'],
-  ...['interval', 'start-period', 'retries', 'config', 'secrets-dir', 'oci', 'release', 'url'],
+  ...['interval', 'start-period', 'retries', 'config', 'secrets-dir', 'oci', 'release', 'target', 'url'],
 ]
 
 /** TABLE Variables of ours that others read: installers, tests, sandboxes and their drivers. */
@@ -151,6 +153,8 @@ describe('what the texts name exists (row 8)', () => {
         path.replace('deploy/deploy/', 'deploy/').replace('deploy/build.ts', 'build.ts'),
       ),
       ...paths('identity-providers.md', 'deploy'),
+      ...paths('SECURITY.md', ''),
+      ...paths('CONTRIBUTING.md', ''),
     ]
     expect(named.length).toBeGreaterThan(8)
     expect(named.filter(path => !existsSync(join(ROOT, path)))).toEqual([])
