@@ -257,7 +257,7 @@ describe('large policies', () => {
       const merge_operations = Array(LIMITS.policyMergeItems).fill(operation)
       const merged = await measure('UpdateConfig', { name: 'fresh', merge_operations })
       report(`1 000 × ${Object.keys(operation)[0]}`, merged)
-      expect(merged.loopMs).toBeLessThan(1000)
+      expect(merged.loopMs).toBeLessThan(10_000)
     }
   })
 

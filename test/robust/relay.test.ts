@@ -13,9 +13,10 @@ import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
 import { echo, type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
 const SOAK = process.env['OPENSHELL_SOAK'] === '1'
-setDefaultTimeout(SOAK ? 180_000 : 60_000)
+setDefaultTimeout(SOAK ? 240_000 : 120_000)
 
 const KIB_OF_20_MB = 20_480
+const QUIET_MS = LIMITS.quietPauseMs + 3 * LIMITS.quietLookMs
 const MIB = 1 << 20
 const CHURN_SECS = SOAK ? 60 : 5
 const PER_SECOND = 100
@@ -60,33 +61,40 @@ function flood(relay: Duplex, written: { bytes: number }): void {
   go()
 }
 
+type Ticket = Awaited<ReturnType<RelayWorld['ticket']>>
+
 const gone = (socket: Duplex) => new Promise<void>(resolve => socket.once('close', resolve).once('end', resolve))
 
 async function backTo(start: { rssKib: number; descriptors: number }): Promise<void> {
   await until('descriptors to be given back', () => world.footprint().descriptors <= start.descriptors, 15_000)
-  await until('memory to be given back', () => world.footprint().rssKib < start.rssKib + KIB_OF_20_MB, 15_000)
+  // `start` may have been taken right after the gateway gave memory back, which it does again when it is quiet.
+  await until('memory to be given back', () => world.footprint().rssKib < start.rssKib + KIB_OF_20_MB, QUIET_MS)
 }
 
-/** Opens, uses and drops relays at a rate. */
-async function churn(tickets: readonly Awaited<ReturnType<RelayWorld['ticket']>>[], seconds: number): Promise<number> {
+/** Opens, uses and drops relays at a rate; two of each ticket at once, one less than it may have. */
+async function churn(tickets: readonly Ticket[], seconds: number): Promise<number> {
   let done = 0
-  const one = async (n: number) => {
-    const socket = await world.tunnel(tickets[n % tickets.length]!)
+  const free = [...tickets, ...tickets]
+  const running = new Set<Promise<void>>()
+  const one = async (n: number, ticket: Ticket) => {
+    const socket = await world.tunnel(ticket)
     socket.write('ping')
     await new Promise(resolve => socket.once('data', resolve).once('close', resolve).resume())
     // Every other one without a good-bye.
     if (n % 2 === 0) socket.destroy()
     else socket.end()
     await gone(socket.resume())
+    free.push(ticket)
     done++
   }
   const begun = performance.now()
-  const running: Promise<void>[] = []
   for (let n = 0; n < seconds * PER_SECOND; n++) {
     const dueMs = (n / PER_SECOND) * 1000
     const early = dueMs - (performance.now() - begun)
     if (early > 0) await Bun.sleep(early)
-    running.push(one(n))
+    while (free.length === 0) await Promise.race(running)
+    const started = one(n, free.shift()!).finally(() => running.delete(started))
+    running.add(started)
   }
   await Promise.all(running)
   return done
