@@ -24,9 +24,10 @@ export interface PlainSupervisor {
   stop(): void
 }
 
-/** What the kernel and the collector say about the gateway now. */
+/** What the kernel says about the gateway now. */
 export interface Footprint {
-  readonly rssKib: number
+  /** Memory that is not a mapped file: pages of the executable come and go. */
+  readonly ownKib: number
   readonly descriptors: number
 }
 
@@ -153,7 +154,7 @@ export async function startRelayWorld(options: RelayWorldOptions): Promise<Relay
       return socket
     },
     footprint: () => ({
-      rssKib: Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))![1]),
+      ownKib: Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))![1]),
       descriptors: readdirSync(`/proc/${gateway.child.pid}/fd`).length,
     }),
     async stop() {

@@ -65,10 +65,10 @@ type Ticket = Awaited<ReturnType<RelayWorld['ticket']>>
 
 const gone = (socket: Duplex) => new Promise<void>(resolve => socket.once('close', resolve).once('end', resolve))
 
-async function backTo(start: { rssKib: number; descriptors: number }): Promise<void> {
+async function backTo(start: { ownKib: number; descriptors: number }): Promise<void> {
   await until('descriptors to be given back', () => world.footprint().descriptors <= start.descriptors, 15_000)
   // `start` may have been taken right after the gateway gave memory back, which it does again when it is quiet.
-  await until('memory to be given back', () => world.footprint().rssKib < start.rssKib + KIB_OF_20_MB, QUIET_MS)
+  await until('memory to be given back', () => world.footprint().ownKib < start.ownKib + KIB_OF_20_MB, QUIET_MS)
 }
 
 /** Opens, uses and drops relays at a rate; two of each ticket at once, one less than it may have. */
@@ -134,7 +134,7 @@ test('R-01 R-03 a reader that stops holds its source back; one that vanishes end
   expect(written.bytes).toBe(stalled)
   // Kernel buffers, windows and ours: nowhere near what was offered.
   expect(stalled).toBeLessThan(sockets.length * 24 * MIB)
-  expect(world.footprint().rssKib - start.rssKib).toBeLessThan(sockets.length * 8 * 1024 + KIB_OF_20_MB)
+  expect(world.footprint().ownKib - start.ownKib).toBeLessThan(sockets.length * 8 * 1024 + KIB_OF_20_MB)
   const ends = relays.map(gone)
   for (const socket of sockets) socket.destroy()
   await Promise.all(ends)
@@ -149,7 +149,7 @@ test('R-01 R-09 an exec whose caller does not read is held back, and dies with i
   await exec.send({ sandbox_id: id, command: ['sh', '-c', 'echo $$ > unread.pid; exec cat /dev/zero'] })
   exec.end()
   await Bun.sleep(2000)
-  expect(world.footprint().rssKib - start.rssKib).toBeLessThan(KIB_OF_20_MB)
+  expect(world.footprint().ownKib - start.ownKib).toBeLessThan(KIB_OF_20_MB)
   const pid = Number(await Bun.file(join(dir, 'unread.pid')).text())
   expect(isAlive(pid)).toBe(true)
   client.close()
