@@ -36,16 +36,12 @@ const LONGEST = 64
 export function nearestName(typed: string, candidates: readonly string[]): string | null {
   if (typed === '' || typed.length > LONGEST) return null
   const wanted = typed.toLowerCase()
-  let best: string | null = null
-  let least = Math.max(1, Math.floor(wanted.length / 3)) + 1
-  for (const candidate of candidates) {
-    const distance = editDistance(wanted, candidate.toLowerCase(), least - 1)
-    if (distance < least) {
-      best = candidate
-      least = distance
-    }
+  const most = Math.max(1, Math.floor(wanted.length / 3))
+  // Near ones first: most errors are one letter, and a small limit ends a comparison early.
+  for (let distance = 0; distance <= most; distance++) {
+    const best = candidates.find(candidate => editDistance(wanted, candidate.toLowerCase(), distance) <= distance)
+    if (best !== undefined) return best
   }
-  if (best !== null) return best
   const begun = candidates.filter(candidate => candidate.toLowerCase().startsWith(wanted))
   return begun.length === 1 ? begun[0]! : null
 }
