@@ -18,6 +18,7 @@ import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../src/client/session.ts'
 import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
 import { createSandboxSsh } from '../src/dev/sandbox-ssh.ts'
+import { LIMITS } from '../src/limits.ts'
 import { encodeInit } from '../src/live/relay-frame.ts'
 import { RelayWire } from '../src/live/relay-wire.ts'
 import { createLogger } from '../src/observe/log.ts'
@@ -32,8 +33,9 @@ const OPENS = 200
 const PING_RELAYS = 50
 const EXECS = 200
 const IDLE_SUPERVISORS = [200, 1000]
-const SETTLE_MS = 3000
-const IDLE_RELAYS = 100
+/** By then a quiet gateway has given back what its start and its busy times took, and no sooner. */
+const SETTLE_MS = LIMITS.quietPauseMs + 2 * LIMITS.quietLookMs + LIMITS.quietShrinkMs
+const IDLE_RELAYS = 200
 const TICKS_PER_SEC = 100
 const SERVICE = '/openshell.v1.OpenShell'
 
@@ -313,11 +315,6 @@ async function measure(executable: string): Promise<Figures> {
       figures.set("exec true by OpenSSH's daemon, p50 / p99", await execs(world, await world.openSsh(openSsh.port)))
       figures.set('the same straight to the daemon', await straightExecs(openSsh.port))
     }
-    const before = world.memoryKib()
-    const idle: Duplex[] = []
-    for (let i = 0; i < IDLE_RELAYS; i++) idle.push(await connect(world, await anotherTicket(world, tickets[i % 8]!)))
-    figures.set('memory per idle relay', `${((world.memoryKib() - before) / IDLE_RELAYS).toFixed(0)} KiB`)
-    for (const socket of idle) socket.destroy()
   } finally {
     await world.stop()
   }
@@ -325,26 +322,35 @@ async function measure(executable: string): Promise<Figures> {
   return figures
 }
 
-/** What supervisors that do nothing cost a gateway that was just started. */
+/** What supervisors and relays that do nothing cost a gateway that was just started. */
 async function measureIdle(executable: string, figures: Figures): Promise<void> {
   const world = await startWorld(executable)
-  try {
+  const settled = async () => {
     await Bun.sleep(SETTLE_MS)
-    const before = world.memoryKib()
-    let made = 0
+    return world.memoryKib()
+  }
+  try {
+    const start = await settled()
+    figures.set('memory idle', mib(start))
+    const tickets: TunnelTicket[] = []
+    let before = start
+    let counted = 0
     for (const count of IDLE_SUPERVISORS) {
-      for (; made < count; made++) await world.sandbox()
-      await Bun.sleep(SETTLE_MS)
-      const now = world.memoryKib()
-      figures.set(
-        `memory per idle supervisor, ${count}`,
-        `${((now - before) / count).toFixed(0)} KiB, ${(now / 1024).toFixed(0)} MiB in all`,
-      )
+      while (tickets.length < count) tickets.push(await world.sandbox())
+      const now = await settled()
+      const name = `memory with ${count} idle supervisors, and for each more`
+      figures.set(name, `${mib(now)}, ${((now - before) / (count - counted)).toFixed(0)} KiB`)
+      before = now
+      counted = count
     }
+    for (let n = 0; n < IDLE_RELAYS; n++) await connect(world, tickets[n]!)
+    figures.set('memory per idle relay', `${(((await settled()) - before) / IDLE_RELAYS).toFixed(0)} KiB`)
   } finally {
     await world.stop()
   }
 }
+
+const mib = (kib: number): string => `${(kib / 1024).toFixed(0)} MiB`
 
 /** Commands that only end, one after another. */
 async function execs(world: World, id: string): Promise<string> {
