@@ -5,7 +5,6 @@ export const RELAY_TEXTS = {
   sandboxNotReady: 'sandbox is not ready',
   tokenRequired: 'token is required',
   draining: 'gateway shutting down',
-  storageUnavailable: 'storage unavailable',
 
   helloExpected: 'expected SupervisorHello',
   closedBeforeHello: 'stream closed before hello',

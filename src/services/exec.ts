@@ -8,18 +8,16 @@ import { type PendingRelay, type Relays, Tally } from '../live/relays.ts'
 import type { CallContext } from '../rpc/context.ts'
 import type { Handler, Handlers } from '../rpc/handlers.ts'
 import type { StoreReads } from '../store/store.ts'
-import { codec } from '../wire/codec.ts'
 import { readMap } from '../wire/maps.ts'
 import { type ExecSandboxRequest, type Rpcs, SandboxPhase } from '../wire/messages.generated.ts'
-import { fromStore } from './from-store.ts'
+import { sandboxById } from './sandbox-lookup.ts'
+import { storing } from './store-errors.ts'
 
 export interface ExecServiceDeps {
   readonly relays: Relays
   readonly store: Pick<StoreReads, 'get'>
   readonly clock: Clock
 }
-
-const sandboxes = codec('openshell.v1.Sandbox')
 
 /** Checks in the order of spec/relay.md §6.1; the line is assembled before anything is opened (W18). */
 async function prepare(request: ExecSandboxRequest, store: ExecServiceDeps['store']): Promise<string> {
@@ -32,9 +30,8 @@ async function prepare(request: ExecSandboxRequest, store: ExecServiceDeps['stor
   const violation =
     findExecViolation(exec) ?? (request.stdin.length > LIMITS.execStdinBytes ? RELAY_TEXTS.stdinTooLong : null)
   if (violation) throw new GatewayError('INVALID_ARGUMENT', violation)
-  const row = await fromStore(store.get('sandbox', request.sandbox_id))
-  if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
-  if (sandboxes.decode(row.payload).phase !== SandboxPhase.SANDBOX_PHASE_READY)
+  const { sandbox } = await storing('fetch sandbox', () => sandboxById(store, request.sandbox_id))
+  if (sandbox.phase !== SandboxPhase.SANDBOX_PHASE_READY)
     throw new GatewayError('FAILED_PRECONDITION', RELAY_TEXTS.sandboxNotReady)
   const assembled = assembleExecLine(exec)
   if ('violation' in assembled) throw new GatewayError('INVALID_ARGUMENT', assembled.violation)

@@ -25,7 +25,7 @@ import { codec } from '../wire/codec.ts'
 import type { InferenceRoute, ResolvedRoute, ValidatedEndpoint } from '../wire/messages.generated.ts'
 import type { Commit } from './commit.ts'
 import type { ProviderCodec } from './provider-codec.ts'
-import { storing } from './store-errors.ts'
+import { isStoreAway, storing } from './store-errors.ts'
 
 export interface InferenceServiceDeps {
   readonly store: Store
@@ -227,7 +227,8 @@ async function resolveRoute(
       timeout_secs,
     }
   } catch (error) {
-    if (!(error instanceof GatewayError) || isAway(error)) throw error
+    // A database that is away says nothing about a route: the supervisor keeps what it has.
+    if (!(error instanceof GatewayError) || isStoreAway(error)) throw error
     // Supervisors ask every 5 s: one line for each reason.
     if (missing.get(name) !== error.publicText)
       context.log.warn('inference route left out of bundles', { route: name, reason: errorText(error) })
@@ -237,10 +238,6 @@ async function resolveRoute(
 }
 
 const leftOut = (text: string): GatewayError => new GatewayError('FAILED_PRECONDITION', text)
-
-/** A database that is away says nothing about a route: the supervisor keeps what it has. */
-const isAway = (error: GatewayError): boolean =>
-  error.kind === 'UNAVAILABLE' && error.publicText === 'storage unavailable'
 
 const WATCHED_CALLERS = 1024
 

@@ -20,7 +20,7 @@ function found(row: StoredObject | null): FoundSandbox {
 }
 
 /** NOT_FOUND `sandbox not found` for an id that no sandbox has; exact and case-sensitive. */
-export const sandboxById = async (from: StoreReads, id: string): Promise<FoundSandbox> =>
+export const sandboxById = async (from: Pick<StoreReads, 'get'>, id: string): Promise<FoundSandbox> =>
   found(await from.get('sandbox', id))
 
 /** INVALID_ARGUMENT with `missingText` without a name, NOT_FOUND for one that no sandbox has. */

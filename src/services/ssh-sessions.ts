@@ -7,9 +7,9 @@ import { insertSshSession, revokeSshSession } from '../live/ssh-sessions.ts'
 import type { Tunnels } from '../live/tunnels.ts'
 import type { Handlers } from '../rpc/handlers.ts'
 import type { Store } from '../store/store.ts'
-import { codec } from '../wire/codec.ts'
 import { SandboxPhase } from '../wire/messages.generated.ts'
-import { fromStore } from './from-store.ts'
+import { sandboxById } from './sandbox-lookup.ts'
+import { storing } from './store-errors.ts'
 
 export interface SshSessionServiceDeps {
   readonly store: Pick<Store, 'transaction'>
@@ -22,8 +22,6 @@ export interface SshSessionServiceDeps {
   readonly listener: () => { readonly address: string; readonly port: number; readonly tls: boolean }
 }
 
-const sandboxes = codec('openshell.v1.Sandbox')
-
 /** CreateSshSession and RevokeSshSession (spec/sandbox.md §7). */
 export function createSshSessionService(
   deps: SshSessionServiceDeps,
@@ -31,11 +29,10 @@ export function createSshSessionService(
   return {
     async CreateSshSession({ sandbox_id }, context) {
       if (sandbox_id === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.sandboxIdRequired)
-      const session = await fromStore(
+      const session = await storing('persist ssh session', () =>
         deps.store.transaction(async tx => {
-          const row = await tx.get('sandbox', sandbox_id)
-          if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
-          if (sandboxes.decode(row.payload).phase !== SandboxPhase.SANDBOX_PHASE_READY)
+          const { sandbox } = await sandboxById(tx, sandbox_id)
+          if (sandbox.phase !== SandboxPhase.SANDBOX_PHASE_READY)
             throw new GatewayError('FAILED_PRECONDITION', RELAY_TEXTS.sandboxNotReady)
           return insertSshSession(tx, {
             sandboxId: sandbox_id,
@@ -59,7 +56,9 @@ export function createSshSessionService(
     },
     async RevokeSshSession({ token }) {
       if (token === '') throw new GatewayError('INVALID_ARGUMENT', RELAY_TEXTS.tokenRequired)
-      const session = await fromStore(deps.store.transaction(tx => revokeSshSession(tx, token)))
+      const session = await storing('persist ssh session', () =>
+        deps.store.transaction(tx => revokeSshSession(tx, token)),
+      )
       if (session) deps.tunnels.cutSession(session.id, 'revoked')
       return { revoked: session !== null }
     },

@@ -12,7 +12,7 @@ import type { ControlHandler } from '../rpc/control-call.ts'
 import type { RelayWireHandler } from '../rpc/relay-call.ts'
 import type { StoreReads } from '../store/store.ts'
 import type { SupervisorHello, SupervisorMessage } from '../wire/messages.generated.ts'
-import { fromStore } from './from-store.ts'
+import { storing } from './store-errors.ts'
 
 export interface SupervisorServiceDeps {
   readonly supervisors: Supervisors
@@ -70,7 +70,7 @@ export function createSupervisorService(deps: SupervisorServiceDeps): ControlHan
     const hello = await readHello(control, deps.clock)
     const caller = callerOf(context.principal, context.peer)
     if (!mayActFor(caller, hello.sandbox_id)) throw new GatewayError('PERMISSION_DENIED', RELAY_TEXTS.foreignSecret)
-    const row = await fromStore(deps.store.get('sandbox', hello.sandbox_id))
+    const row = await storing('fetch sandbox', () => deps.store.get('sandbox', hello.sandbox_id))
     if (!row) throw new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound)
     const { sandbox_id: sandboxId, instance_id: instanceId } = hello
     await deps.supervisors.serve({ sandboxId, instanceId }, caller, control, context.log)
