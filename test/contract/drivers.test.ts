@@ -7,13 +7,15 @@ import { StartError } from '../../src/base/errors.ts'
 import { createDriverChannel } from '../../src/drivers/channel.ts'
 import { type ComputeDriverOptions, createComputeDriver } from '../../src/drivers/compute.ts'
 import { driverMethod } from '../../src/drivers/connection.ts'
-import type { ComputeDriver } from '../../src/drivers/contract.ts'
-import { DriverError } from '../../src/drivers/contract.ts'
+import { type ComputeDriver, DriverError, type ResolvedCredential } from '../../src/drivers/contract.ts'
+import { createCredentialsDriver } from '../../src/drivers/credentials.ts'
 import { peerUid, refusePeer } from '../../src/drivers/peer-user.ts'
 import { LIMITS } from '../../src/limits.ts'
+import type { MessageName } from '../../src/wire/codec.ts'
 import type { ComputeWatchSandboxesEvent } from '../../src/wire/messages.generated.ts'
 import { createCapturedLog } from '../kit/captured-log.ts'
 import { type DriverProcess, eventually, startDriver } from '../kit/driver-process.ts'
+import { answerBytes, startMutantDriver } from '../kit/mutant-driver.ts'
 import { listenOddly } from '../kit/odd-peer.ts'
 
 const VALIDATE = driverMethod(
@@ -275,6 +277,75 @@ describe('garbage behind the socket (D-05)', () => {
     expect(driver.state.status === 'unavailable' && driver.state.reason).toContain('does not speak HTTP/2')
     await driver.close()
     await started
+  })
+})
+
+describe('answers that were changed on their way (D-05)', () => {
+  const CASES = Number(process.env['DRIVER_FUZZ'] ?? 2000)
+  const sandbox = {
+    id: 'id-1',
+    name: 'n',
+    namespace: 'ns',
+    spec: { environment: { A: 'b' } },
+    status: { sandbox_name: 'n', conditions: [{ type: 'Ready', status: 'True', reason: 'Up', message: '' }] },
+  }
+  /** Settles as a value or a `DriverError`, whatever came back. */
+  const isSettled = (call: Promise<unknown>) =>
+    call.then(
+      () => true,
+      (error: unknown) => error instanceof DriverError || error,
+    )
+
+  test(`compute driver: each of ${CASES} calls ends as an answer or a driver's error; then all is as before`, async () => {
+    const mutant = await startMutantDriver('openshell.compute.v1.ComputeDriver', socket, 1)
+    cleanups.push(() => mutant.close())
+    const answers: [rpc: string, message: MessageName, value: object][] = [
+      ['GetCapabilities', 'openshell.compute.v1.GetCapabilitiesResponse', { driver_name: 'm', default_image: 'i' }],
+      ['ListSandboxes', 'openshell.compute.v1.ListSandboxesResponse', { sandboxes: [sandbox] }],
+      ['GetSandbox', 'openshell.compute.v1.GetSandboxResponse', { sandbox }],
+      ['DeleteSandbox', 'openshell.compute.v1.DeleteSandboxResponse', { deleted: true }],
+      ['WatchSandboxes', 'openshell.compute.v1.WatchSandboxesEvent', { sandbox: { sandbox } }],
+    ]
+    for (const [rpc, message, value] of answers) mutant.answers.set(rpc, answerBytes(message, value))
+    const driver = make()
+    await driver.start()
+    const seen = watchInto(driver)
+    mutant.isSane = false
+    for (let n = 0; n < CASES; n += 4)
+      expect(
+        await Promise.all(
+          [
+            driver.listSandboxes(),
+            driver.getSandbox('id-1', 'n'),
+            driver.deleteSandbox('id-1', 'n'),
+            driver.createSandbox(sandbox),
+          ].map(isSettled),
+        ),
+      ).toEqual([true, true, true, true])
+    expect(mutant.given).toBeGreaterThan(CASES)
+    mutant.isSane = true
+    expect(await driver.getSandbox('id-1', 'n')).toMatchObject({ id: 'id-1', spec: { environment: { A: 'b' } } })
+    const before = seen.events.length
+    await eventually('events again', () => seen.events.length > before + 20)
+    expect(seen.events.at(-1)?.sandbox?.sandbox?.id).toBe('id-1')
+  })
+
+  test(`credentials driver: each of ${CASES} calls ends as a token that a header can carry or a driver's error`, async () => {
+    const mutant = await startMutantDriver('openshell.credentials.v1.CredentialsDriver', socket, 2)
+    cleanups.push(() => mutant.close())
+    const answer = { token: 'tok', token_type: 'Bearer', expires_at_ms: BigInt(Date.now() + 60_000) }
+    mutant.answers.set('ResolveCredential', answerBytes('openshell.credentials.v1.ResolveCredentialResponse', answer))
+    const driver = createCredentialsDriver({ socketPath: socket, connectTimeoutSecs: 0, log })
+    cleanups.push(() => driver.close())
+    await driver.start()
+    mutant.isSane = false
+    for (let n = 0; n < CASES; n++) {
+      const found = await driver.resolve('c').catch((error: unknown) => error)
+      if (found instanceof Error) expect(found).toBeInstanceOf(DriverError)
+      else expect((found as ResolvedCredential).token.reveal()).toMatch(/^[\x21-\x7e]+$/)
+    }
+    mutant.isSane = true
+    expect((await driver.resolve('c')).token.reveal()).toBe('tok')
   })
 })
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
 import type { Logger } from '../../src/observe/log.ts'
 import { openStore } from '../../src/store/open.ts'
+import { createDice } from '../kit/dice.ts'
 import { canTrace, type FileCall, recordFileCalls } from '../kit/file-calls.ts'
 
 const KILLS = Number(process.env['STORE_KILLS'] ?? 20)
@@ -100,15 +101,6 @@ test('a kill while the schema is made leaves a file that opens (S-08)', async ()
     await store.close()
   }
 }, 30_000)
-
-/** Numbers below `below` that are the same in every run. */
-function createDice(seed: number): (below: number) => number {
-  let state = seed
-  return below => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
-  }
-}
 
 /**
  * A file after the power went: what was synced is there; of each later write none, all, or its first sectors, whatever
