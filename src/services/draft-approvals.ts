@@ -12,13 +12,20 @@ import type { NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generate
 import type { DraftServiceDeps } from './drafts.ts'
 import { type Committed, editPolicy, type PolicyEditor, refuseUnderGlobal } from './policy-revisions.ts'
 import { type FoundSandbox, sandboxByName } from './sandbox-lookup.ts'
+import { storeError } from './store-errors.ts'
 
 /** How proposals are merged into the policy, one or all of them (spec/policy.md §8.3). */
 
 const RULE = codec('openshell.sandbox.v1.NetworkPolicyRule')
 
-/** A proposed rule as it is stored. */
-export const decodeRule = (bytes: Uint8Array): NetworkPolicyRule => RULE.decode(bytes)
+/** A proposed rule as it is stored; INTERNAL when it cannot be read. */
+export function decodeRule(bytes: Uint8Array): NetworkPolicyRule {
+  try {
+    return RULE.decode(bytes)
+  } catch (error) {
+    throw storeError('read draft chunk', error)
+  }
+}
 
 /** Decisions about the chunks of one sandbox queue up under this key. */
 export const lockOf = (name: string): string => `drafts-of:${name}`

@@ -186,15 +186,28 @@ async function revoke(tx: StoreTransaction, { found, chunk }: Target): Promise<C
       return hasBinary ? result : impossible
     })
   }
-  const others: NetworkPolicyRule[] = []
-  for await (const page of tx.scanDrafts(found.id, 'approved'))
-    for (const other of page) if (other.id !== chunk.id) others.push(decodeRule(other.proposedRule))
+  const others = await otherApproved(tx, chunk)
   const committed = await commitChange(tx, found.id, baselineOf(found), before => {
     const policy = takeBack(before, approval, decodeRule, others)
     return policy ? { policy } : impossible
   })
   await tx.setDraftDetails(chunk.id, { approval: encodeMemory({ ...memory, approval: null }) })
   return committed
+}
+
+/** Rules of the sandbox's other approved chunks. One that cannot be read keeps no access alive. */
+async function otherApproved(tx: StoreTransaction, { id, sandboxId }: DraftChunk): Promise<NetworkPolicyRule[]> {
+  const rules: NetworkPolicyRule[] = []
+  for await (const page of tx.scanDrafts(sandboxId, 'approved'))
+    for (const other of page) {
+      if (other.id === id) continue
+      try {
+        rules.push(decodeRule(other.proposedRule))
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error
+      }
+    }
+  return rules
 }
 
 /** What an approval of nothing answers. */

@@ -217,6 +217,34 @@ describe('drafts', () => {
     await bench.close()
   })
 
+  test('a chunk that cannot be read stops neither approving nor taking back the others (S-13, W23)', async () => {
+    const { bench, propose, rules } = await start()
+    const rule = (host: string) => ({ endpoints: [{ host, port: 443 }], binaries: [{ path: '/x' }] })
+    const [a, b, c] = [
+      await propose(rule('a.io'), 'a'),
+      await propose(rule('b.io'), 'b'),
+      await propose(rule('c.io'), 'c'),
+    ]
+    const damage = (id: string) =>
+      bench.store.transaction(tx => tx.setDraftDetails(id, { proposedRule: Buffer.from('0affffffff0f', 'hex') }))
+    await damage(b)
+    expect(await bench.call('ApproveAllDraftChunks', { name: 's' })).toMatchObject({
+      response: { chunks_approved: 2, chunks_skipped: 1 },
+    })
+    expect(await bench.call('ApproveDraftChunk', { name: 's', chunk_id: b })).toMatchObject({
+      code: 'INTERNAL',
+      details: expect.stringContaining('read draft chunk failed: the stored record is damaged'),
+    })
+    await damage(a)
+    await bench.call('UpdateConfig', {
+      name: 's',
+      merge_operations: [{ add_rule: { rule_name: 'c', rule: rule('d.io') } }],
+    } as never)
+    expect((await bench.call('RejectDraftChunk', { name: 's', chunk_id: c })).code).toBe('OK')
+    expect((await bench.call('RejectDraftChunk', { name: 's', chunk_id: a })).code).toBe('OK')
+    expect(Object.keys((await rules()) ?? {})).toEqual([])
+  })
+
   test('a chunk of another sandbox is not found (W12)', async () => {
     const { bench, propose } = await start()
     await bench.sandbox('other')
