@@ -70,7 +70,7 @@ async function refuseUnknownHost(target: PostgresTarget): Promise<void> {
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'EAI_AGAIN') return
     throw new StartError(
-      `execution error: database error: error communicating with database: failed to lookup address information: ${errorText(cause)}`,
+      `execution error: database error: error communicating with database: failed to lookup address information: ${target.host}: ${errorText(cause)}`,
       1,
       { cause },
     )

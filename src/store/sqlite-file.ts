@@ -36,17 +36,21 @@ const cannotOpen = (path: string, reason: string, cause?: unknown) =>
  */
 export function prepareDatabaseFile(target: SqliteFileTarget, log: Logger): DatabaseFile {
   const asked = resolve(target.path)
-  refusePlantedLinks(asked)
-  if (!target.readOnly) createDirectory(dirname(asked))
-  const path = locate(asked)
-  if (path !== asked) log.info('Database path resolved', { path })
-  const isNew = !existsSync(path)
-  if (isNew && target.readOnly) throw cannotOpen(path, 'no such file')
-  if (isNew) createFile(path)
-  if (!statSync(path).isFile()) throw cannotOpen(path, 'not a regular file')
-  if (!target.readOnly) for (const end of ['', '-wal', '-shm', '-journal']) closeToOthers(path + end, log)
-  refuseLostContent(path)
-  return { path, isNew }
+  try {
+    refusePlantedLinks(asked)
+    if (!target.readOnly) createDirectory(dirname(asked))
+    const path = locate(asked)
+    if (path !== asked) log.info('Database path resolved', { path })
+    const isNew = !existsSync(path)
+    if (isNew && target.readOnly) throw cannotOpen(path, 'no such file')
+    if (isNew) createFile(path)
+    if (!statSync(path).isFile()) throw cannotOpen(path, 'not a regular file')
+    if (!target.readOnly) for (const end of ['', '-wal', '-shm', '-journal']) closeToOthers(path + end, log)
+    refuseLostContent(path)
+    return { path, isNew }
+  } catch (error) {
+    throw error instanceof StartError ? error : cannotOpen(asked, errorText(error), error)
+  }
 }
 
 /** A link in a directory that everybody can write to may be somebody else's (S-16). */
@@ -72,25 +76,17 @@ function createDirectory(directory: string): void {
 }
 
 function locate(asked: string): string {
-  try {
-    if (lstatSync(asked, { throwIfNoEntry: false }) !== undefined) return realpathSync(asked)
-    return join(realpathSync(dirname(asked)), basename(asked))
-  } catch (cause) {
-    throw cannotOpen(asked, errorText(cause), cause)
-  }
+  if (lstatSync(asked, { throwIfNoEntry: false }) !== undefined) return realpathSync(asked)
+  return join(realpathSync(dirname(asked)), basename(asked))
 }
 
 function createFile(path: string): void {
+  closeSync(openSync(path, 'wx', 0o600))
+  const directory = openSync(dirname(path), 'r')
   try {
-    closeSync(openSync(path, 'wx', 0o600))
-    const directory = openSync(dirname(path), 'r')
-    try {
-      fsyncSync(directory)
-    } finally {
-      closeSync(directory)
-    }
-  } catch (cause) {
-    throw cannotOpen(path, errorText(cause), cause)
+    fsyncSync(directory)
+  } finally {
+    closeSync(directory)
   }
 }
 

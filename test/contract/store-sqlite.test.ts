@@ -124,6 +124,16 @@ describe('place and access of the file', () => {
     expect(await refusal(`sqlite:${directory}/pipe`)).toContain('not a regular file')
   })
 
+  test('a name that is too long, links in a circle, a file where a directory should be: refused with the path', async () => {
+    writeFileSync(join(directory, 'file'), '')
+    symlinkSync('round', join(directory, 'round'))
+    for (const place of ['n'.repeat(300), 'round', 'file/gw.db'])
+      for (const query of ['', '?mode=ro'])
+        expect(await refusal(`sqlite:${directory}/${place}${query}`)).toStartWith(
+          `${OPENED}(code: 14) unable to open database file: ${directory}/${place.split('/')[0]}`,
+        )
+  })
+
   test('an unknown vfs is refused, a known one works', async () => {
     expect(await refusal(`sqlite:${path}?vfs=nope`)).toContain('no such vfs: nope')
     expect(readdirSync(directory)).toEqual([])
