@@ -2,6 +2,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { ReservedSQL, SQL } from 'bun'
 import type { Clock } from '../base/clock.ts'
+import { errorText } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import { isDeadConnection, toStoreError } from './postgres-error.ts'
 import { StoreFailure } from './store.ts'
@@ -58,7 +59,7 @@ export class PostgresPool {
   async #ask<Row>(text: string, values: readonly PostgresValue[]): Promise<Row[]> {
     const sql = this.#open()
     const asked = sql.unsafe(text, [...values]) as Promise<Row[]>
-    return await this.#orGiveUp(sql, asked)
+    return await connecting(this.#orGiveUp(sql, asked))
   }
 
   /** A connection of one's own; give it to `release` or `discard`. */
@@ -66,7 +67,7 @@ export class PostgresPool {
     const sql = this.#open()
     const patience = new AbortController()
     try {
-      return await this.#orGiveUp(sql, sql.reserve({ signal: patience.signal }))
+      return await connecting(this.#orGiveUp(sql, sql.reserve({ signal: patience.signal })))
     } catch (error) {
       patience.abort()
       throw toStoreError(error)
@@ -101,6 +102,16 @@ export class PostgresPool {
       }
       throw error
     }
+  }
+}
+
+/** A connection is made when it is needed: a certificate file that went away since the start is no bug. */
+async function connecting<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error) || error instanceof Bun.SQL.PostgresError) throw error
+    throw new StoreFailure('unavailable', errorText(error), { cause: error })
   }
 }
 

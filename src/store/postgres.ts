@@ -1,7 +1,10 @@
 import { lookup } from 'node:dns/promises'
+import { readFileSync } from 'node:fs'
+import { createSecureContext } from 'node:tls'
 import { createBackoff } from '../base/backoff.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { errorText, StartError } from '../base/errors.ts'
+import { osErrorText } from '../base/os-error.ts'
 import { LIMITS } from '../limits.ts'
 import { isConnectionError, sqlState } from './postgres-error.ts'
 import { PostgresPool, type Runner } from './postgres-pool.ts'
@@ -22,6 +25,7 @@ import { createWriterQueue, type WriterQueue } from './writer-queue.ts'
  */
 export async function openPostgres(target: PostgresTarget, deps: StoreDeps): Promise<Store> {
   for (const name of target.ignored) deps.log.warn('Database URL parameter has no effect', { parameter: name })
+  refuseTlsFiles(target)
   const pool = new PostgresPool(target, deps.clock)
   const store = new PostgresStore(pool, deps.clock)
   try {
@@ -32,6 +36,28 @@ export async function openPostgres(target: PostgresTarget, deps: StoreDeps): Pro
   } catch (error) {
     await pool.close().catch(() => {})
     throw toStartError(error)
+  }
+}
+
+/** The client would fail on these files only when it connects, again and again. */
+function refuseTlsFiles({ sslMode, sslRootCert, sslCert, sslKey }: PostgresTarget): void {
+  if (sslMode === 'disable' || sslMode === 'allow') return
+  const refuse = (text: string, cause: unknown) =>
+    new StartError(`execution error: database error: error with configuration: ${text}`, 1, { cause })
+  const read = (parameter: string, file: string | null): string | undefined => {
+    if (file === null) return undefined
+    try {
+      return readFileSync(file, 'utf8')
+    } catch (cause) {
+      throw refuse(`${parameter}: cannot read '${file}': ${osErrorText(cause)}`, cause)
+    }
+  }
+  const files = { ca: read('sslrootcert', sslRootCert), cert: read('sslcert', sslCert), key: read('sslkey', sslKey) }
+  const given = Object.entries(files).filter(([, text]) => text !== undefined)
+  try {
+    createSecureContext(Object.fromEntries(given))
+  } catch (cause) {
+    throw refuse(`sslrootcert, sslcert and sslkey cannot be used: ${errorText(cause)}`, cause)
   }
 }
 

@@ -1,10 +1,12 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { renameSync } from 'node:fs'
 import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { StartError } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/observe/log.ts'
 import { openStore } from '../../src/store/open.ts'
 import { StoreConflict } from '../../src/store/store.ts'
 import { createCapturedLog } from '../kit/captured-log.ts'
+import { createCertificates } from '../kit/certificates.ts'
 import { startPostgres } from '../kit/postgres.ts'
 
 const silent: Logger = { log() {}, debug() {}, info() {}, warn() {}, error() {}, child: () => silent }
@@ -182,6 +184,40 @@ if (server)
       await store.transaction(tx => tx.insert(object('two')))
       await store.close()
     }, 30_000)
+
+    test('over TLS: verified as asked, unusable files named, and one that goes away later is no bug', async () => {
+      using certificates = createCertificates()
+      const root = certificates.path('ca.crt')
+      for (const name of ['ca', 'foreign']) certificates.authority(name)
+      certificates.leaf('server', 'ca', 'serverAuth')
+      await server.secure(certificates.path('server.crt'), certificates.path('server.key'))
+      const url = await server.createDatabase()
+      const over = (parameters: string) => `${url}?${parameters}`
+
+      await (await open(over('sslmode=require'))).close()
+      expect(await refusal(over(`sslmode=verify-full&sslrootcert=${certificates.path('foreign.crt')}`))).toContain(
+        'certificate',
+      )
+      expect(await refusal(over('sslmode=verify-full&sslrootcert=/nowhere.pem'))).toBe(
+        "execution error: database error: error with configuration: sslrootcert: cannot read '/nowhere.pem': No such file or directory (os error 2)",
+      )
+      const nonsense = certificates.write('nonsense.pem', 'nonsense')
+      expect(await refusal(over(`sslmode=verify-ca&sslrootcert=${nonsense}`))).toContain(
+        'error with configuration: sslrootcert, sslcert and sslkey cannot be used',
+      )
+      await (await open(over('sslmode=disable&sslrootcert=/nowhere.pem'))).close()
+
+      const store = await open(over(`sslmode=verify-full&sslrootcert=${root}`))
+      await store.transaction(tx => tx.insert(object('one')))
+      renameSync(root, `${root}.away`)
+      server.query(url, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()')
+      for (const call of [() => store.transaction(tx => tx.insert(object('two'))), () => store.list('sandbox', all)])
+        await expect(call()).rejects.toMatchObject({ name: 'StoreFailure', kind: 'unavailable' })
+      renameSync(`${root}.away`, root)
+      await store.transaction(tx => tx.insert(object('two')))
+      expect((await store.list('sandbox', all)).length).toBe(2)
+      await store.close()
+    })
 
     test('a server that falls silent costs no call more than 6 s, and works again when it speaks (S-17)', async () => {
       const url = await server.createDatabase()

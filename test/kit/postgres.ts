@@ -1,5 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -16,6 +26,8 @@ export interface PostgresServer {
   /** Ends the server as a crash would; `start` brings it back with its data. */
   kill(): Promise<void>
   start(): Promise<void>
+  /** Starts it again with TLS beside plain connections; files in PEM. */
+  secure(certificate: string, key: string): Promise<void>
   /** Freezes and thaws every process of the server. */
   freeze(): void
   thaw(): void
@@ -182,6 +194,19 @@ export async function startPostgres(): Promise<PostgresServer | null> {
       }
     },
     kill: () => end('SIGKILL'),
+    async secure(certificate, key) {
+      for (const [name, from] of [
+        ['server.crt', certificate],
+        ['server.key', key],
+      ] as const) {
+        const file = join(data, name)
+        writeFileSync(file, readFileSync(from), { mode: 0o600 })
+        if (user) chownSync(file, user.uid, user.gid)
+      }
+      await end('SIGINT')
+      args.push('-c', 'ssl=on')
+      await server.start()
+    },
     freeze() {
       for (const pid of processes()) process.kill(pid, 'SIGSTOP')
     },
