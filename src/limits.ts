@@ -584,6 +584,8 @@ export const LIMITS = {
   inferenceConnectMs: 5000,
   /** Of an answer's body (I-12, W13). */
   inferenceBodyBytes: 65_536,
+  /** Answers of status 1xx that an endpoint may send before its answer; one that sends them without end holds up all others. */
+  inferenceInterimAnswers: 16,
   /** Characters of an error body that an administrator is shown. */
   inferenceBodyShown: 200,
   inferenceModelBytes: 512,

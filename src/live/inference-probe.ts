@@ -215,6 +215,12 @@ function ask(socket: Socket, request: ProbeRequest, target: URL, isAbsolute: boo
         ...Object.fromEntries(request.headers.map(([name, value]) => [name, headerBytes(value)])),
       },
     })
+    let interim = 0
+    const countInterim = () => {
+      if (++interim > LIMITS.inferenceInterimAnswers) call.destroy(new Error('too many answers before the answer'))
+    }
+    call.on('continue', countInterim)
+    call.on('information', countInterim)
     call.on('response', answer => resolve(readAnswer(answer)))
     call.on('error', reject)
     call.on('close', () => reject(new Error('closed without an answer')))

@@ -57,6 +57,22 @@ describe('a probe', () => {
     expect(result.kind === 'answer' && result.body.length).toBe(65_536)
   })
 
+  test.each([100, 103])('an endpoint that says %i without end is given up at once', async status => {
+    const endless = createTcp(socket => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(`HTTP/1.1 ${status} Wait\r\n\r\n`.repeat(100)));
+      }
+      socket
+        .on('error', () => undefined)
+        .on('drain', more)
+        .once('data', more)
+    })
+    await new Promise<void>(resolve => endless.listen(0, '127.0.0.1', resolve))
+    const { port: place } = endless.address() as AddressInfo
+    expect(await ask(`http://127.0.0.1:${place}/`)).toMatchObject({ kind: 'failed' })
+    endless.close()
+  })
+
   test.each([
     ['401', { kind: 'answer', status: 401, body: 'says 401' }],
     ['204', { kind: 'answer', status: 204, body: '' }],
