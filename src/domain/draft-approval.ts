@@ -1,9 +1,9 @@
 import { LIMITS } from '../limits.ts'
 import { amend } from '../wire/codec.ts'
 import { readMap, writeMap } from '../wire/maps.ts'
-import type { NetworkEndpoint, NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
+import type { NetworkPolicyRule, SandboxPolicy } from '../wire/messages.generated.ts'
 import { encodeRule } from './policy-bytes.ts'
-import { overlaps } from './policy-endpoint.ts'
+import { overlapsAny } from './policy-endpoint.ts'
 import { mergeTarget } from './policy-merge.ts'
 import { sortedRules } from './policy-rules.ts'
 
@@ -106,17 +106,16 @@ function subtract(
 ): NetworkPolicyRule | null {
   const had = new Set(before?.binaries.map(binary => binary.path))
   const added = new Set(after.binaries.map(binary => binary.path).filter(path => !had.has(path)))
-  const sharing = others.filter(rule =>
-    rule.endpoints.some(one => current.endpoints.some(other => overlaps(one, other))),
-  )
+  const isHere = overlapsAny(current.endpoints)
+  const sharing = others.filter(rule => rule.endpoints.some(isHere))
   const needed = new Set(sharing.flatMap(rule => rule.binaries.map(binary => binary.path)))
   const binaries = current.binaries.filter(binary => !added.has(binary.path) || needed.has(binary.path))
-  const old = before?.endpoints ?? []
-  const isAdded = (endpoint: NetworkEndpoint): boolean =>
-    !old.some(one => overlaps(one, endpoint)) &&
-    after.endpoints.some(one => overlaps(one, endpoint)) &&
-    !sharing.some(rule => rule.endpoints.some(one => overlaps(one, endpoint)))
-  const endpoints = current.endpoints.filter(endpoint => !isAdded(endpoint))
+  const wasThere = overlapsAny(before?.endpoints ?? [])
+  const cameThen = overlapsAny(after.endpoints)
+  const isShared = overlapsAny(sharing.flatMap(rule => rule.endpoints))
+  const endpoints = current.endpoints.filter(
+    endpoint => wasThere(endpoint) || !cameThen(endpoint) || isShared(endpoint),
+  )
   if (binaries.length === current.binaries.length && endpoints.length === current.endpoints.length) return null
   return { name: current.name, endpoints, binaries }
 }

@@ -36,6 +36,19 @@ export function overlaps(a: NetworkEndpoint, b: NetworkEndpoint): boolean {
   return effectivePorts(b).some(port => all.has(port))
 }
 
+/** Tells which endpoints overlap with any of `endpoints`; for very many, which `overlaps` would compare pair by pair. */
+export function overlapsAny(endpoints: Iterable<NetworkEndpoint>): (endpoint: NetworkEndpoint) => boolean {
+  const places = new Set<string>()
+  for (const endpoint of endpoints) for (const place of placesOf(endpoint)) places.add(place)
+  return endpoint => placesOf(endpoint).some(place => places.has(place))
+}
+
+/** Host and port of an endpoint as texts; two endpoints overlap when they have one in common. */
+function placesOf(endpoint: NetworkEndpoint): string[] {
+  const host = endpoint.host.replace(/[A-Z]+/g, letters => letters.toLowerCase())
+  return effectivePorts(endpoint).map(port => `${port} ${host}`)
+}
+
 /** A plain copy: decoded messages keep absent fields on their prototype, so every field is named. */
 export const copyEndpoint = (from: NetworkEndpoint): NetworkEndpoint => ({
   host: from.host,

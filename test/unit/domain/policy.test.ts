@@ -1,6 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import fc from 'fast-check'
 import { encodePolicy, encodeRule } from '../../../src/domain/policy-bytes.ts'
+import { overlaps, overlapsAny } from '../../../src/domain/policy-endpoint.ts'
 import { hashPolicy } from '../../../src/domain/policy-hash.ts'
 import { type MergeOperation, mergePolicy } from '../../../src/domain/policy-merge.ts'
 import { emptyPolicy, withIdentity } from '../../../src/domain/policy-normalize.ts'
@@ -212,6 +213,17 @@ describe('merge (spec/policy.md §6.1)', () => {
       'POST /x',
     ])
   })
+})
+
+test('overlapping with any of many endpoints is overlapping with one of them', () => {
+  const endpoints = fc.array(anyRule, { maxLength: 3 }).map(rules => rules.flatMap(rule => rule.endpoints))
+  fc.assert(
+    fc.property(endpoints, endpoints, (some, others) => {
+      const isAmong = overlapsAny(others)
+      for (const one of some) expect(isAmong(one)).toBe(others.some(other => overlaps(one, other)))
+    }),
+    RUNS,
+  )
 })
 
 describe('parsing operations', () => {
