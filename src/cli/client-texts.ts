@@ -8,6 +8,10 @@ export const CLIENT_VARIABLES: readonly (readonly [string, string])[] = [
   ['OPENSHELL_SYSTEM_GATEWAY_DIR', 'Registry of the whole machine; else /etc/openshell.'],
   ['BROWSER', 'Program that opens the sign-in page; else that of the desktop.'],
   ['SSL_CERT_FILE', 'PEM file of authorities that are trusted beside those of the system.'],
+  [
+    'HTTPS_PROXY',
+    'Proxy for an issuer beyond this machine; NO_PROXY names hosts without it. Gateways are reached straight.',
+  ],
   ['XDG_CONFIG_HOME', 'Where the registry of the user is; else ~/.config.'],
 ]
 

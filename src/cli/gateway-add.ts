@@ -4,7 +4,7 @@ import { type LoginResult, signIn } from '../client/login.ts'
 import { newRegistration } from '../client/new-registration.ts'
 import { authModeOf, type Registration } from '../client/registration.ts'
 import type { Registry } from '../client/registry.ts'
-import { readPem } from '../client/trust.ts'
+import { readAuthorities, readPair } from '../client/trust.ts'
 import type { Flag } from '../config/flags.ts'
 import type { RawValues } from '../config/read.ts'
 import { oneLine, runClient } from './client-command.ts'
@@ -34,14 +34,14 @@ const ADD_FLAGS = [
 type Values = RawValues<(typeof ADD_FLAGS)[number]['name']>
 
 /** Certificates named on the command line, read before anything is written. */
-function pemFiles(values: Values): ReadonlyMap<string, string> {
+function pemFiles(values: Values): Map<string, string> {
   const [ca, cert, key] = [values.optional('ca'), values.optional('cert'), values.optional('key')]
   if ((cert === null) !== (key === null)) throw new ClientFailure('usage', '--cert and --key need each other')
   const files = new Map<string, string>()
-  if (ca !== null) files.set('ca.crt', readPem(ca, '--ca'))
-  if (cert !== null) files.set('tls.crt', readPem(cert, '--cert'))
-  if (key !== null) files.set('tls.key', readPem(key, '--key'))
-  return files
+  if (ca !== null) files.set('ca.crt', readAuthorities(ca, '--ca'))
+  if (cert === null || key === null) return files
+  const pair = readPair({ cert, key })
+  return files.set('tls.crt', pair.cert).set('tls.key', pair.key)
 }
 
 /** Whether a sign-in belongs to adding: not without a browser at an edge, where only a browser can (spec/client.md §17). */

@@ -117,6 +117,9 @@ const faults = new WeakMap<http2.Http2Session, { text: string | null }>()
 export const faultOf = (session: http2.Http2Session | undefined): string | null =>
   (session && faults.get(session)?.text) ?? null
 
+/** Some TLS libraries judge a certificate when the handshake is over, and have no words for it then. */
+const MUTE_WITH_CERTIFICATE = 'it hung up without a word, as those do that do not take the client certificate'
+
 /** Ends a session whose other side is gone without a word: what waits for it would wait for ever. */
 export function watchPeer(
   session: Pick<http2.ClientHttp2Session, 'destroyed' | 'ping' | 'destroy'>,
@@ -153,8 +156,15 @@ export async function openSession(endpoint: Endpoint): Promise<http2.ClientHttp2
     settings: { initialWindowSize: LIMITS.windowBytes, enablePush: false },
   })
   session.on('error', () => {})
+  let isHeard = false
+  session.once('remoteSettings', () => {
+    isHeard = true
+  })
   // Half-open suits a tunnel; HTTP/2 has nothing to say to an end that says nothing more, and would not notice.
-  socket.once('end', () => socket.destroy())
+  socket.once('end', () => {
+    if (!isHeard) fault.text ??= endpoint.tls.cert ? MUTE_WITH_CERTIFICATE : 'it hung up without a word'
+    socket.destroy()
+  })
   faults.set(session, fault)
   watchPeer(session, why => {
     fault.text ??= why

@@ -22,7 +22,10 @@ export async function askReady(url: URL): Promise<string> {
   const where = new URL('/readyz', url)
   let response: Response
   try {
-    response = await fetch(where, { redirect: 'manual', signal: AbortSignal.timeout(LIMITS.healthCheckMs) })
+    // Never through a proxy: a health port is on this machine or in its network.
+    const straight = { proxy: false } as object
+    const signal = AbortSignal.timeout(LIMITS.healthCheckMs)
+    response = await fetch(where, { redirect: 'manual', signal, ...straight })
   } catch (error) {
     throw new ClientFailure('unreachable', `${where.href} does not answer`, { cause: error })
   }

@@ -36,12 +36,21 @@ export function parseIssuerUrl(text: string, what: string, env: Env, kind: 'issu
  */
 export function createIssuerFetch(env: Env, onDate: (issuerMs: number) => void = () => undefined): IssuerFetch {
   return async (target, options) => {
-    const { origin, protocol } = new URL(target)
-    const tls = protocol === 'https:' ? { tls: { ca: defaultRoots(env) } } : {}
+    const url = new URL(target)
+    const { origin } = url
+    const tls = url.protocol === 'https:' ? { tls: { ca: defaultRoots(env) } } : {}
+    // A proxy cannot reach this machine, and would see the secrets of its plain requests (K-13).
+    const straight = isLoopback(url) ? { proxy: false } : {}
     const late = AbortSignal.timeout(LIMITS.signInRequestMs)
     const signal = options.signal ? AbortSignal.any([options.signal, late]) : late
     try {
-      const response = await fetch(target, { ...options, ...tls, redirect: 'manual', signal })
+      const response = await fetch(target, {
+        ...options,
+        ...tls,
+        ...straight,
+        redirect: 'manual',
+        signal,
+      } as RequestInit)
       const date = Date.parse(response.headers.get('date') ?? '')
       if (Number.isFinite(date)) onDate(date)
       if (response.status >= 300 && response.status < 400)

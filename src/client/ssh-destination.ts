@@ -16,8 +16,18 @@ export function parseSshUrl(text: string): SshDestination & { readonly port: num
   if (url === null) throw new ClientFailure('usage', `Invalid ssh:// URL '${text}'`)
   if (url.hostname === '') throw new ClientFailure('usage', `ssh:// URL must include a hostname: ${text}`)
   if (url.port === '') throw new ClientFailure('usage', `ssh:// URL must include a port: ${text}`)
-  const destination = url.username === '' ? url.hostname : `${decodeURIComponent(url.username)}@${url.hostname}`
+  const user = decoded(url.username)
+  if (user === null) throw new ClientFailure('usage', `Invalid ssh:// URL '${text}'`)
+  const destination = user === '' ? url.hostname : `${user}@${url.hostname}`
   return { ...resolveSsh(destination), port: Number(url.port) }
+}
+
+function decoded(text: string): string | null {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return null
+  }
 }
 
 /** Asks OpenSSH for the host behind a destination. Throws a `ClientFailure` for what ssh would take for an option. */

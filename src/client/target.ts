@@ -6,7 +6,7 @@ import { isLoopback } from './issuer-http.ts'
 import { authModeOf, type Registration } from './registration.ts'
 import type { Entry, Registry } from './registry.ts'
 import { TokenSource } from './token-source.ts'
-import { defaultRoots, readPem } from './trust.ts'
+import { defaultRoots, readAuthorities, readPair } from './trust.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -48,11 +48,8 @@ export function endpointWith(url: string, files: TlsFiles, env: Env): Endpoint {
   if ((files.cert === null) !== (files.key === null))
     throw new ClientFailure('usage', 'a client certificate needs both its PEM file and the one of its private key')
   if (parsed.protocol === 'http:') return { url: parsed, tls: {} }
-  const pair =
-    files.cert !== null && files.key !== null
-      ? { cert: readPem(files.cert, 'client certificate'), key: readPem(files.key, 'private key') }
-      : {}
-  const ca = files.ca === null ? defaultRoots(env) : readPem(files.ca, 'authority of the gateway')
+  const pair = files.cert !== null && files.key !== null ? readPair({ cert: files.cert, key: files.key }) : {}
+  const ca = files.ca === null ? defaultRoots(env) : readAuthorities(files.ca, 'authority of the gateway')
   return { url: parsed, tls: { ca, ...pair } }
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { getCACertificates, rootCertificates } from 'node:tls'
+import { createSecureContext, getCACertificates, rootCertificates, type SecureContextOptions } from 'node:tls'
 import { ClientFailure } from './failure.ts'
 
 /**
@@ -9,7 +9,7 @@ import { ClientFailure } from './failure.ts'
 export function defaultRoots(env: Readonly<Record<string, string | undefined>>): string[] {
   const named = env['SSL_CERT_FILE']
   const roots = new Set([...rootCertificates, ...systemRoots()])
-  if (named) roots.add(readPem(named, 'SSL_CERT_FILE'))
+  if (named) roots.add(readAuthorities(named, 'SSL_CERT_FILE'))
   return [...roots]
 }
 
@@ -21,8 +21,39 @@ function systemRoots(): readonly string[] {
   }
 }
 
+/** A client certificate and its private key, as texts. */
+export interface KeyPair {
+  readonly cert: string
+  readonly key: string
+}
+
+/** Whether TLS can be spoken with these texts. */
+function fits(options: SecureContextOptions): boolean {
+  try {
+    createSecureContext(options)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The text of a PEM file of authorities that `source` names. Throws a `ClientFailure` when nothing can be checked with it. */
+export function readAuthorities(path: string, source: string): string {
+  const ca = readPem(path, source)
+  if (!fits({ ca })) throw new ClientFailure('failed', `${source}: ${path} holds a certificate that cannot be read`)
+  return ca
+}
+
+/** A client certificate with its key. Throws a `ClientFailure` when they cannot be read or do not belong together. */
+export function readPair(paths: KeyPair): KeyPair {
+  const pair = { cert: readPem(paths.cert, 'client certificate'), key: readPem(paths.key, 'private key') }
+  if (!fits(pair))
+    throw new ClientFailure('failed', `${paths.cert} and ${paths.key} are not a client certificate and its private key`)
+  return pair
+}
+
 /** The text of a PEM file that `source` names. Throws a `ClientFailure` when it cannot be one. */
-export function readPem(path: string, source: string): string {
+function readPem(path: string, source: string): string {
   let text: string
   try {
     text = readFileSync(path, 'utf8')

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { StartError } from '../base/errors.ts'
 import { type DevIssuer, startDevIssuer } from './issuer.ts'
 
 /** The parts around the gateway that `dev` brings along (decision 7): all on loopback, none isolates. */
@@ -33,9 +35,13 @@ const POLL_MS = 20
 export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), 'openshell-dev-'))
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  const socket = join(stateDir, 'compute.sock')
+  if (await isServed(socket))
+    throw new StartError(
+      `another dev runs on ${stateDir}; end it, or name another --state-dir, or keep nothing by --ephemeral`,
+    )
   const secret = keptSecret(join(stateDir, 'handshake-secret'))
   const issuer = await startDevIssuer()
-  const socket = join(stateDir, 'compute.sock')
   const driver = startDriver(options, stateDir, socket, secret)
   await untilThere(socket, driver)
   const db = options.stateDir === null ? 'sqlite::memory:' : `sqlite:${join(stateDir, 'gateway.db')}`
@@ -49,6 +55,18 @@ export async function startDevWorld(options: DevOptions): Promise<DevWorld> {
       if (options.stateDir === null) rmSync(stateDir, { recursive: true, force: true })
     },
   }
+}
+
+/** Whether somebody listens on a Unix socket. */
+function isServed(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const probe = connect(path)
+    const end = (answer: boolean) => {
+      probe.destroy()
+      resolve(answer)
+    }
+    probe.once('connect', () => end(true)).once('error', () => end(false))
+  })
 }
 
 /** The secret of this state directory, so that sandboxes of an earlier run are still ours. */

@@ -119,6 +119,16 @@ describe('a service with a secret', () => {
   })
 })
 
+test('K-13 a proxy is not asked for what is on this machine', async () => {
+  const proxy = { HTTP_PROXY: 'http://127.0.0.1:1', HTTPS_PROXY: 'http://127.0.0.1:1' }
+  const add = ['gateway', 'add', 'http://127.0.0.1:1', '--name', 'g', '--oidc-issuer', issuer.url]
+  expect(await home.run(add, { ...SECRET, ...proxy })).toMatchObject({ code: 0 })
+  const ready = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response('ready') })
+  const health = { ...proxy, OPENSHELL_HEALTH_PORT: String(ready.port) }
+  expect(await home.run(['health'], health)).toMatchObject({ code: 0 })
+  await ready.stop(true)
+})
+
 describe('what an issuer says', () => {
   const add = ['gateway', 'add', 'http://127.0.0.1:1', '--name', 'g', '--oidc-issuer']
 
@@ -275,6 +285,11 @@ test('dev takes a relative state directory, and its lines can be pasted anywhere
   })
   const said = () => readFileSync(join(home.dir, 'said'), 'utf8')
   await until('the lines to paste', () => said().includes('Ctrl-C ends everything.'))
+  const second = await home.run(['dev', '--state-dir', join(home.dir, 'here')])
+  expect([second.code, second.stderr]).toEqual([
+    1,
+    expect.stringMatching(/^Error: another dev runs on .*--ephemeral\n$/),
+  ])
   child.kill('SIGINT')
   expect(await child.exited).toBe(0)
   expect(said()).toContain(`state                               ${join(home.dir, 'here')}\n`)

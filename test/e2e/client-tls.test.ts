@@ -114,6 +114,38 @@ describe('TLS', () => {
     expect(await health('--cert', pem('client/tls.crt'))).toMatchObject({ code: 2 })
   })
 
+  test('files that hold something else are one sentence, and none of them is kept', async () => {
+    writeFileSync(join(dir, 'bad.pem'), '-----BEGIN CERTIFICATE-----\nxxxx\n-----END CERTIFICATE-----\n')
+    expect(await runToEnd(['generate-certs', '--output-dir', join(dir, 'other')])).toMatchObject({ code: 0 })
+    const bad = join(dir, 'bad.pem')
+    const otherKey = join(dir, 'other/client/tls.key')
+    const rows: readonly (readonly [readonly string[], string])[] = [
+      [['--ca', bad], `${bad} holds a certificate that cannot be read\n`],
+      [['--cert', bad, '--key', pem('client/tls.key')], 'are not a client certificate and its private key\n'],
+      [['--cert', pem('client/tls.crt'), '--key', otherKey], 'are not a client certificate and its private key\n'],
+    ]
+    for (const [files, text] of rows)
+      for (const args of [
+        ['call', 'Health', '--gateway-endpoint', url()],
+        ['gateway', 'add', url(), '--name', 'x', '--local'],
+      ]) {
+        const { code, stderr } = await home.run([...args, ...files])
+        expect([code, stderr]).toEqual([1, expect.stringContaining(text)])
+        expect(stderr.split('\n')).toHaveLength(2)
+      }
+    expect(await home.run(['call', 'Health', '--gateway-endpoint', url()], { SSL_CERT_FILE: bad })).toMatchObject({
+      ...{ code: 1, stderr: `error: SSL_CERT_FILE: ${bad} holds a certificate that cannot be read\n` },
+    })
+    expect(existsSync(home.path())).toBe(false)
+  })
+
+  test('a client certificate of another authority is one sentence that says so', async () => {
+    expect(await runToEnd(['generate-certs', '--output-dir', join(dir, 'foreign')])).toMatchObject({ code: 0 })
+    const [cert, key] = ['tls.crt', 'tls.key'].map(file => join(dir, 'foreign/client', file))
+    const { code, stderr } = await health('--ca', pem('ca.crt'), '--cert', cert!, '--key', key!)
+    expect([code, stderr]).toEqual([5, expect.stringMatching(/^error: .* take the client certificate.*\n$/)])
+  })
+
   test('a registration keeps its certificates, and the bearer goes over mutual TLS', async () => {
     const added = await home.run(
       [

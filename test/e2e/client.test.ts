@@ -432,6 +432,7 @@ describe('bad input is one sentence, and nothing is written', () => {
       "'../x' cannot name a gateway",
     ],
     ['a URL that is none', () => ['gateway', 'add', 'ftp://h:1'], 2, 'has an http:// or https:// URL'],
+    ['a user of an SSH URL that is none', () => ['gateway', 'add', 'ssh://%zz@h:22'], 2, 'Invalid ssh:// URL'],
     ['a URL with a path', () => ['gateway', 'add', 'http://127.0.0.1:1/x'], 2, 'ends with its port'],
     ['an unknown gateway', () => ['call', 'Health', '-g', 'nobody'], 1, "Unknown gateway 'nobody'."],
     ['no gateway at all', () => ['call', 'ListSandboxes'], 1, 'No active gateway.'],
