@@ -25,13 +25,24 @@ function hostOf(...names: readonly string[]): string {
 }
 
 /** The main port of a gateway on this machine, found by the variables that the gateway itself reads. */
-function localEndpoint(): Endpoint {
-  const scheme = process.env['OPENSHELL_DISABLE_TLS'] === 'true' ? 'http' : 'https'
+function localEndpoint(scheme: 'http' | 'https'): Endpoint {
   const url = parseEndpoint(
     `${scheme}://${hostOf('OPENSHELL_BIND_ADDRESS')}:${portOf('OPENSHELL_SERVER_PORT') ?? SERVER_PORT}`,
   )
   // It asks the process beside it whether it is well; no secret is sent, so its name need not be proven.
   return { url, tls: scheme === 'https' ? { rejectUnauthorized: false } : {} }
+}
+
+/** That TLS is off may stand on the command line of the gateway, which is not ours: then plain text is its answer. */
+async function askLocal(): Promise<string> {
+  if (process.env['OPENSHELL_DISABLE_TLS'] === 'true') return askHealth(localEndpoint('http'))
+  try {
+    return await askHealth(localEndpoint('https'))
+  } catch (error) {
+    return askHealth(localEndpoint('http')).catch(() => {
+      throw error
+    })
+  }
 }
 
 /** Asks what is named; else, in the environment of a gateway, the gateway of this machine; else the active one. */
@@ -43,7 +54,7 @@ async function check(values: Values, io: CommandIo): Promise<string> {
   const isGatewayHome = healthPort !== null || portOf('OPENSHELL_SERVER_PORT') !== null
   if (isNamed !== null || (!isGatewayHome && clientContext(io).registry.active() !== null))
     return askHealth(targetFrom(values, io).endpoint)
-  if (healthPort === null) return askHealth(localEndpoint())
+  if (healthPort === null) return askLocal()
   const host = hostOf('OPENSHELL_HEALTH_BIND_ADDRESS', 'OPENSHELL_BIND_ADDRESS')
   return askReady(parseEndpoint(`http://${host}:${healthPort}`))
 }

@@ -13,14 +13,16 @@ const DEFAULT_OPENER = ['xdg-open']
 export const isBrowserOff = (env: Env): boolean => ['1', 'true'].includes(env['OPENSHELL_NO_BROWSER'] ?? '')
 
 /**
- * Opens a URL in the browser of the desktop, or in the program that `BROWSER` names; whether that could be started.
+ * Opens a URL in the browser of the desktop, or in the program that `BROWSER` names, with `%s` where the URL belongs or
+ * behind its words; whether that could be started.
  * What becomes of the page is not known.
  */
 export function openBrowser(url: string, env: Env): Promise<boolean> {
   const named = env['BROWSER']?.split(':')[0]?.trim()
-  const [program = '', ...args] = named ? named.split(/\s+/) : (OPENERS[process.platform] ?? DEFAULT_OPENER)
+  const [program = '', ...given] = named ? named.split(/\s+/) : (OPENERS[process.platform] ?? DEFAULT_OPENER)
+  const args = given.includes('%s') ? given.map(word => (word === '%s' ? url : word)) : [...given, url]
   return new Promise(resolve => {
-    const child = spawn(program, [...args, url], { detached: true, stdio: 'ignore' })
+    const child = spawn(program, args, { detached: true, stdio: 'ignore' })
     child.once('error', () => resolve(false))
     child.once('spawn', () => {
       child.unref()

@@ -246,6 +246,15 @@ test('OPENSHELL_NO_BROWSER=1 signs in with a code on another device', async () =
   expect(await home.run(['call', 'ListSandboxes'])).toMatchObject({ code: 0 })
 })
 
+test('health finds a gateway beside it that was told by argument to do without TLS', async () => {
+  expect(await home.run(['health'], { OPENSHELL_SERVER_PORT: String(gateway.port) })).toMatchObject({ code: 0 })
+})
+
+test('BROWSER may say where the address belongs', async () => {
+  const { BROWSER, ...script } = scripted('admin@test:admin')
+  expect(await home.run(addArgs(), { ...script, BROWSER: `${BROWSER} %s` })).toMatchObject({ code: 0 })
+})
+
 describe('client credentials', () => {
   const ci = ['--oidc-client-id', 'openshell-ci']
   const args = () => ['gateway', 'add', url(), '--name', 'ci', '--oidc-issuer', issuer.url, ...ci]
