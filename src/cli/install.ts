@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { StartError } from '../base/errors.ts'
@@ -74,9 +74,10 @@ function installFile(file: InstallFile, force: boolean): string {
     makeDirectory(dirname(path), file.directoryMode)
     if (existsSync(path)) {
       if (file.keepAlways) return `kept      ${path}`
-      if (readFileSync(path, 'utf8') === file.content) return `unchanged ${path}`
+      const now = readFileSync(path, 'utf8')
+      if (now === file.content) return `unchanged ${path}`
       if (!force) return `kept      ${path}: it differs from what would be written; --force replaces it`
-      renameSync(path, `${path}.old`)
+      writeWhole(`${path}.old`, now, statSync(path).mode & 0o777)
     }
     writeWhole(path, file.content, file.mode)
     return `wrote     ${path}`

@@ -78,6 +78,17 @@ describe('a full disk', () => {
     expect(existsSync(home.path('gateways', 'g'))).toBe(false)
   })
 
+  test('leaves the unit that install --force was to replace', async () => {
+    const args = ['install', '--systemd', '--root', home.dir, '--executable', '/usr/bin/openshell-gateway']
+    expect(await runIn('exec "$@"', args)).toMatchObject({ code: 0 })
+    const unit = join(home.dir, 'etc/systemd/system/openshell-gateway.service')
+    writeFileSync(unit, 'mine')
+    expect(await runIn('ulimit -f 2; exec "$@"', [...args, '--force'])).toMatchObject({
+      ...{ code: 1, stderr: expect.stringContaining(`cannot write ${unit}: File too large`) },
+    })
+    expect(readFileSync(unit, 'utf8')).toBe('mine')
+  })
+
   test.each([[['man']], [['--help']], [['completion', 'bash']], [['gateway', 'list', '-o', 'json']]])(
     'behind standard output is exit 1 and a sentence: %p',
     async args => {
