@@ -2,6 +2,7 @@
 export const CLIENT_VARIABLES: readonly (readonly [string, string])[] = [
   ['OPENSHELL_TOKEN', 'Bearer token to present instead of the stored one.'],
   ['OPENSHELL_OIDC_CLIENT_SECRET', 'Signs in by client credentials instead of a browser.'],
+  ['OPENSHELL_OIDC_CLIENT_SECRET_FILE', 'File that holds that secret.'],
   ['OPENSHELL_PASSWORD', 'Password for token --user; only for test users of an issuer that allows it.'],
   ['OPENSHELL_NO_BROWSER', '1 or true: sign in with a code on another device.'],
   ['OPENSHELL_OIDC_ALLOW_HTTP', 'true: issuers beyond this machine may go without encryption.'],

@@ -76,7 +76,7 @@ export const command = defineGatewayCommand({
   ],
   positionals: [
     { name: 'name', help: 'Name of the sandbox' },
-    { name: 'command', help: 'Command and its arguments', rest: true },
+    { name: 'command', help: 'Command and its arguments, behind --; what is piped in goes to it', rest: true },
   ],
   run: (values, io) =>
     runClient(io, async () => {

@@ -1,3 +1,4 @@
+import { clientSecretFrom } from '../client/client-secret.ts'
 import { type GrantRequest, grantByPassword, grantBySecret } from '../client/direct-grants.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { isLoopback, parseIssuerUrl } from '../client/issuer-http.ts'
@@ -72,7 +73,6 @@ async function passwordOf(name: string, issuer: string): Promise<string> {
 async function grant(values: Values, issuer: string): Promise<TokenBundle> {
   parseIssuerUrl(issuer, '--issuer', process.env, 'usage')
   const user = values.optional('user')
-  const secret = process.env['OPENSHELL_OIDC_CLIENT_SECRET']
   const request: GrantRequest = {
     issuer,
     clientId: values.optional('client-id') ?? (user === null ? 'openshell-ci' : 'openshell-cli'),
@@ -81,7 +81,8 @@ async function grant(values: Values, issuer: string): Promise<TokenBundle> {
   }
   if (user !== null)
     return grantByPassword(request, { name: user, password: await passwordOf(user, issuer) }, process.env)
-  if (secret) return grantBySecret(request, secret, process.env)
+  const secret = clientSecretFrom(process.env)
+  if (secret !== null) return grantBySecret(request, secret, process.env)
   throw new ClientFailure('usage', 'name a --user, or set OPENSHELL_OIDC_CLIENT_SECRET')
 }
 

@@ -11,6 +11,9 @@ export type IssuerFetch = (url: string, options: RequestInit) => Promise<Respons
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 const ALLOW_HTTP = 'OPENSHELL_OIDC_ALLOW_HTTP'
 
+/** Issuers are the same with and without slashes at their end (spec/client.md §7 step 1). */
+export const withoutSlashes = (text: string): string => text.replace(/\/+$/, '')
+
 /** Whether a URL stays on this machine. */
 export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname)
 

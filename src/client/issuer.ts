@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import { LIMITS } from '../limits.ts'
 import { ClientFailure } from './failure.ts'
-import { createIssuerFetch, type IssuerFetch, isLoopback, parseIssuerUrl } from './issuer-http.ts'
+import { createIssuerFetch, type IssuerFetch, isLoopback, parseIssuerUrl, withoutSlashes } from './issuer-http.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -31,8 +31,6 @@ const ENDPOINTS = [
   'revocation_endpoint',
   'end_session_endpoint',
 ] as const
-
-const withoutSlashes = (text: string): string => text.replace(/\/+$/, '')
 
 /**
  * Reads the discovery document of an issuer and checks that it speaks for itself (spec/client.md §7 step 1). Rejects

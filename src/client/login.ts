@@ -1,5 +1,6 @@
 import { isBrowserOff } from './browser.ts'
 import { loginByBrowser } from './browser-login.ts'
+import { clientSecretFrom } from './client-secret.ts'
 import { loginByDevice } from './device-login.ts'
 import { grantBySecret } from './direct-grants.ts'
 import { loginAtEdge } from './edge-login.ts'
@@ -93,8 +94,8 @@ async function oidcLogin(
     throw new ClientFailure('failed', `Gateway '${name}' has OIDC auth but no issuer URL in metadata`)
   const audience = registration.oidc_audience ?? null
   const clientId = registration.oidc_client_id ?? DEFAULT_CLIENT_ID
-  const secret = tools.env['OPENSHELL_OIDC_CLIENT_SECRET']
-  if (secret) {
+  const secret = clientSecretFrom(tools.env)
+  if (secret !== null) {
     const scope = registration.oidc_scopes ?? ''
     return { bundle: await grantBySecret({ issuer, clientId, scope, audience }, secret, tools.env), by: 'secret' }
   }

@@ -1,5 +1,6 @@
 import * as oauth from 'oauth4webapi'
 import { errorText } from '../base/errors.ts'
+import { clientSecretFrom } from './client-secret.ts'
 import { ClientFailure } from './failure.ts'
 import { askIssuer, discoverIssuer, type Issuer, publicClient } from './issuer.ts'
 import { authModeOf, type Registration } from './registration.ts'
@@ -50,7 +51,7 @@ async function tellIssuer(held: TokenBundle, env: Env): Promise<string | null> {
     const issuer = await discoverIssuer(held.issuer, env)
     if (held.refresh_token !== undefined)
       await endSession(issuer, held.client_id, held.refresh_token).catch(() => undefined)
-    await revoke(issuer, held, env['OPENSHELL_OIDC_CLIENT_SECRET'] || null)
+    await revoke(issuer, held, clientSecretFrom(env))
     return null
   } catch (error) {
     return errorText(error)

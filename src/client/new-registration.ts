@@ -1,7 +1,7 @@
 import { parseEndpoint } from './channel.ts'
 import { ClientFailure } from './failure.ts'
 import { defaultName, parseGatewayName } from './gateway-name.ts'
-import { isLoopback, parseIssuerUrl } from './issuer-http.ts'
+import { isLoopback, parseIssuerUrl, withoutSlashes } from './issuer-http.ts'
 import { DEFAULT_CLIENT_ID, type Registration } from './registration.ts'
 import { parseSshUrl, resolveSsh, type SshDestination } from './ssh-destination.ts'
 
@@ -39,8 +39,6 @@ function endpointOf(text: string): URL {
   if (url.pathname !== '/') throw usage(`the URL of a gateway ends with its port: ${url.origin}`)
   return url
 }
-
-const withoutSlashes = (text: string): string => text.replace(/\/+$/, '')
 
 /**
  * The registration that `gateway add` writes (spec/client.md §4.4, §5). Asks OpenSSH for the host of a remote one, and

@@ -1,9 +1,11 @@
 import * as oauth from 'oauth4webapi'
 import { LIMITS } from '../limits.ts'
+import { clientSecretFrom } from './client-secret.ts'
 import type { Credential } from './credential.ts'
 import { grantBySecret } from './direct-grants.ts'
 import { ClientFailure } from './failure.ts'
 import { askIssuer, discoverIssuer, GrantRefused, publicClient } from './issuer.ts'
+import { withoutSlashes } from './issuer-http.ts'
 import { DEFAULT_CLIENT_ID, type Registration } from './registration.ts'
 import type { Registry } from './registry.ts'
 import { bundleFrom, peekClaims, type TokenBundle } from './token-bundle.ts'
@@ -33,8 +35,6 @@ export function renewalMarginMs(bundle: TokenBundle): number {
 /** Milliseconds until a token ends; infinite for one that does not say. */
 const leftMs = (bundle: TokenBundle, nowMs: number): number =>
   bundle.expires_at === undefined ? Number.POSITIVE_INFINITY : bundle.expires_at * 1000 - nowMs
-
-const withoutSlashes = (text: string): string => text.replace(/\/+$/, '')
 
 /**
  * The bearer of a registered gateway: read from its file for every call, renewed under a lock shared with every other
@@ -87,7 +87,7 @@ export class TokenSource implements Credential {
   }
 
   get #secret(): string | null {
-    return this.#options.env['OPENSHELL_OIDC_CLIENT_SECRET'] || null
+    return clientSecretFrom(this.#options.env)
   }
 
   get #canKeep(): boolean {

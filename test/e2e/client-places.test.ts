@@ -119,6 +119,22 @@ describe('a service with a secret', () => {
     expect(statSync(home.path('gateways', 'g')).mode & 0o777).toBe(0o700)
   })
 
+  test('may have it in a file; one that cannot be used is a sentence', async () => {
+    inSystem()
+    const file = join(home.dir, 'secret')
+    writeFileSync(file, 'of the file\n')
+    const env = (path: string) => ({ OPENSHELL_OIDC_CLIENT_SECRET_FILE: path })
+    expect(await home.run(['token'], env(file))).toMatchObject({ code: 0, stdout: 'access-1\n', stderr: '' })
+    expect(issuer.requests[0]?.get('client_secret')).toBe('of the file')
+    for (const [path, why] of [
+      ['/nope', 'cannot be read: ENOENT'],
+      ['/dev/zero', 'is not a regular file'],
+    ] as const)
+      expect(await home.run(['gateway', 'login'], env(path))).toMatchObject({
+        ...{ code: 1, stderr: `error: OPENSHELL_OIDC_CLIENT_SECRET_FILE: ${path} ${why}\n` },
+      })
+  })
+
   test.each([
     ['no home', { HOME: undefined, XDG_CONFIG_HOME: undefined }],
     ['a home where nothing can be made', { XDG_CONFIG_HOME: '/dev/null' }],
