@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { DEFAULT_SANS, KEY_TYPES, type KeyType, makeCertificates, parseSan } from '../client/certificates.ts'
@@ -22,6 +22,12 @@ function isComplete(folder: string): boolean {
     'failed',
     `${folder} holds only a part of a set: ${missing.join(', ')} missing. Remove the rest, or make all anew with --force`,
   )
+}
+
+/** Puts what a client needs where the commands of this user look for it. */
+function keepCopy(name: string, read: (file: string) => string): void {
+  const registry = new Registry(process.env)
+  for (const [from, to] of Object.entries(CLIENT_COPY)) registry.saveTlsFile(name, to, read(from))
 }
 
 async function report(folder: string, io: CommandIo): Promise<void> {
@@ -104,7 +110,8 @@ export const command = defineGatewayCommand({
       const copy = values.optional('client-copy')
       if (copy !== null) parseGatewayName(copy)
       if (!values.on('force') && isComplete(folder)) {
-        await io.out(`${folder} already holds certificates; nothing was changed. --force replaces them.\n`)
+        if (copy !== null) keepCopy(copy, file => readFileSync(join(folder, file), 'utf8'))
+        await io.out(`${folder} already holds certificates; nothing in it was changed. --force replaces them.\n`)
         return 0
       }
       const files = await makeCertificates({
@@ -117,10 +124,7 @@ export const command = defineGatewayCommand({
         makePrivateFolder(dirname(join(folder, file)))
         writePrivate(join(folder, file), text)
       }
-      if (copy !== null) {
-        const registry = new Registry(process.env)
-        for (const [from, to] of Object.entries(CLIENT_COPY)) registry.saveTlsFile(copy, to, files.get(from)!)
-      }
+      if (copy !== null) keepCopy(copy, file => files.get(file)!)
       await report(folder, io)
       return 0
     }),

@@ -55,6 +55,13 @@ describe('generate-certs', () => {
     expect(readFileSync(pem('ca.key'), 'utf8')).toBe(before)
   })
 
+  test('the copy for the commands of this user is made also of certificates that were there', async () => {
+    const again = await home.run(['generate-certs', '--output-dir', join(dir, 'pki'), '--client-copy', 'mine'])
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing in it was changed') })
+    expect(home.read('gateways', 'mine', 'mtls', 'tls.key')).toBe(readFileSync(pem('client/tls.key'), 'utf8'))
+    expect(home.read('gateways', 'mine', 'mtls', 'ca.crt')).toBe(readFileSync(pem('ca.crt'), 'utf8'))
+  })
+
   test('a part of a set is refused, and --force makes all anew', async () => {
     const part = join(dir, 'part')
     await runToEnd(['generate-certs', '--output-dir', part, '--key-type', 'ed25519'])
