@@ -1,10 +1,19 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync, renameSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { systemClock } from '../base/clock.ts'
-import { DEFAULT_SANS, KEY_TYPES, type KeyType, makeCertificates, parseSan } from '../client/certificates.ts'
+import { osErrorText } from '../base/os-error.ts'
+import {
+  type CertificateFiles,
+  DEFAULT_SANS,
+  KEY_TYPES,
+  type KeyType,
+  makeCertificates,
+  parseSan,
+} from '../client/certificates.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { parseGatewayName } from '../client/gateway-name.ts'
-import { makePrivateFolder, writePrivate } from '../client/private-files.ts'
+import { makePrivateFolder, removePath, writePrivate } from '../client/private-files.ts'
 import { Registry } from '../client/registry.ts'
 import { runClient } from './client-command.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
@@ -22,6 +31,23 @@ function isComplete(folder: string): boolean {
     'failed',
     `${folder} holds only a part of a set: ${missing.join(', ')} missing. Remove the rest, or make all anew with --force`,
   )
+}
+
+/** Writes all files or none: beside their places first, then into them by renaming, which a full disk cannot stop. */
+function writeSet(folder: string, files: CertificateFiles): void {
+  const draft = join(folder, `.${randomBytes(8).toString('hex')}.tmp`)
+  try {
+    for (const [file, text] of files) {
+      for (const at of [draft, folder]) makePrivateFolder(dirname(join(at, file)))
+      writePrivate(join(draft, file), text)
+    }
+    for (const file of files.keys()) renameSync(join(draft, file), join(folder, file))
+  } catch (error) {
+    if (error instanceof ClientFailure) throw error
+    throw new ClientFailure('failed', `${folder} cannot take the files: ${osErrorText(error)}`, { cause: error })
+  } finally {
+    removePath(draft)
+  }
 }
 
 /** Puts what a client needs where the commands of this user look for it. */
@@ -120,10 +146,7 @@ export const command = defineGatewayCommand({
         sans,
         nowMs: systemClock.nowMs(),
       })
-      for (const [file, text] of files) {
-        makePrivateFolder(dirname(join(folder, file)))
-        writePrivate(join(folder, file), text)
-      }
+      writeSet(folder, files)
       if (copy !== null) keepCopy(copy, file => files.get(file)!)
       await report(folder, io)
       return 0

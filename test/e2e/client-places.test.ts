@@ -3,7 +3,7 @@
  * issuer whose words cannot be used (spec/client.md §4, §9, §18).
  */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -76,6 +76,22 @@ describe('a full disk', () => {
     expect(code).toBe(1)
     expect(stderr).toMatch(/^error: \S+oidc_token.json cannot be written: .*\n$/)
     expect(existsSync(home.path('gateways', 'g'))).toBe(false)
+  })
+
+  test('leaves no half of a set of certificates', async () => {
+    const names = Array.from({ length: 20 }, (_, at) => [
+      '--server-san',
+      `a-long-name-of-a-gateway-${at}.example`,
+    ]).flat()
+    const folder = join(home.dir, 'certs')
+    const args = ['generate-certs', '--output-dir', folder, ...names]
+    const { code, stderr } = await runIn('ulimit -f 1; exec "$@"', args)
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: \S+server\/tls.crt cannot be written: File too large.*\n$/),
+    ])
+    expect(readdirSync(folder, { recursive: true }).filter(name => /tls|ca|tmp/.test(String(name)))).toEqual([])
+    expect(await runIn('exec "$@"', args)).toMatchObject({ code: 0 })
   })
 
   test('leaves the unit that install --force was to replace', async () => {
