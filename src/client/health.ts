@@ -1,4 +1,5 @@
 import { LIMITS } from '../limits.ts'
+import { readBounded } from './bounded-body.ts'
 import { type Endpoint, openSession } from './channel.ts'
 import { ClientFailure } from './failure.ts'
 import { callMethod, findMethod } from './json-call.ts'
@@ -20,16 +21,20 @@ export async function askHealth(endpoint: Endpoint, headers: Readonly<Record<str
 /** Asks `/readyz` of a health port; the body when it is ready. Rejects with a `ClientFailure` that names what is missing. */
 export async function askReady(url: URL): Promise<string> {
   const where = new URL('/readyz', url)
-  let response: Response
+  const { status, text } = await getText(where)
+  if (status !== 200) throw new ClientFailure('failed', `not ready (${status}): ${text}`)
+  return text
+}
+
+async function getText(where: URL): Promise<{ readonly status: number; readonly text: string }> {
   try {
     // Never through a proxy: a health port is on this machine or in its network.
     const straight = { proxy: false } as object
     const signal = AbortSignal.timeout(LIMITS.healthCheckMs)
-    response = await fetch(where, { redirect: 'manual', signal, ...straight })
+    const response = await fetch(where, { redirect: 'manual', signal, ...straight })
+    const body = await readBounded(response, LIMITS.signInAnswerBytes)
+    return { status: response.status, text: body === 'too large' ? body : Buffer.from(body).toString('utf8').trim() }
   } catch (error) {
     throw new ClientFailure('unreachable', `${where.href} does not answer`, { cause: error })
   }
-  const text = (await response.text()).slice(0, LIMITS.signInAnswerBytes).trim()
-  if (response.status !== 200) throw new ClientFailure('failed', `not ready (${response.status}): ${text}`)
-  return text
 }

@@ -1,5 +1,6 @@
 import { errorText } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
+import { readBounded } from './bounded-body.ts'
 import { ClientFailure } from './failure.ts'
 import { defaultRoots } from './trust.ts'
 
@@ -58,7 +59,12 @@ export function createIssuerFetch(env: Env, onDate: (issuerMs: number) => void =
       if (Number.isFinite(date)) onDate(date)
       if (response.status >= 300 && response.status < 400)
         throw new ClientFailure('issuer', `the issuer ${origin} answered with a redirect, which is not followed`)
-      const body = await readBounded(response, origin)
+      const body = await readBounded(response, LIMITS.signInAnswerBytes)
+      if (body === 'too large')
+        throw new ClientFailure(
+          'issuer',
+          `an answer of the issuer ${origin} is larger than ${LIMITS.signInAnswerBytes} bytes`,
+        )
       return new Response(body, { status: response.status, headers: response.headers })
     } catch (error) {
       if (error instanceof ClientFailure) throw error
@@ -76,26 +82,4 @@ function faultText(error: unknown): string {
   if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED/.test(code))
     return `its certificate is not from an authority this machine trusts; SSL_CERT_FILE may name one (${code})`
   return errorText(error)
-}
-
-async function readBounded(response: Response, origin: string): Promise<Uint8Array<ArrayBuffer> | null> {
-  if (!response.body) return null
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
-    size += part.length
-    if (size > LIMITS.signInAnswerBytes)
-      throw new ClientFailure(
-        'issuer',
-        `an answer of the issuer ${origin} is larger than ${LIMITS.signInAnswerBytes} bytes`,
-      )
-    parts.push(part)
-  }
-  const body = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    body.set(part, at)
-    at += part.length
-  }
-  return body
 }

@@ -318,6 +318,19 @@ test.each([['OPENSHELL_BIND_ADDRESS'], ['OPENSHELL_HEALTH_BIND_ADDRESS']])(
   },
 )
 
+test('health reads no more of an answer than it shows, and waits no longer than five seconds for it', async () => {
+  const endless = new ReadableStream({ pull: controller => controller.enqueue(new Uint8Array(65_536).fill(120)) })
+  const silent = new ReadableStream({ start: controller => controller.enqueue(new Uint8Array([120])) })
+  const bodies: Readonly<Record<string, () => ReadableStream>> = { big: () => endless, slow: () => silent }
+  let now = 'big'
+  const server = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response(bodies[now]!()) })
+  const args = ['health', '--endpoint', `http://127.0.0.1:${server.port}/readyz`]
+  expect(await home.run(args)).toMatchObject({ code: 0, stdout: 'healthy too large\n' })
+  now = 'slow'
+  expect(await home.run(args)).toMatchObject({ code: 1, stderr: `error: ${args[2]} does not answer\n` })
+  await server.stop(true)
+})
+
 test('dev takes a relative state directory, and its lines can be pasted anywhere', async () => {
   const child = Bun.spawn([EXECUTABLE, 'dev', '--port', '0', '--state-dir', 'here'], {
     cwd: home.dir,
