@@ -29,8 +29,12 @@ export class TunnelRefused extends ClientFailure {
 /** What a line of the request may carry (spec/client.md §10.3). */
 const LINE_SAFE = /^[\x21-\x7e]+$/
 
-/** Opens a tunnel by `CONNECT` (spec/client.md §10.3). Rejects with `TunnelRefused` or a sentence. */
-export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Promise<OpenTunnel> {
+/** Opens a tunnel by `CONNECT` (spec/client.md §10.3). Rejects with `TunnelRefused` or a sentence, the latest after `waitMs`. */
+export async function openTunnel(
+  endpoint: Endpoint,
+  ticket: TunnelTicket,
+  waitMs: number = LIMITS.clientCallMs,
+): Promise<OpenTunnel> {
   const isSafe = [ticket.connectPath, ticket.sandboxId, ticket.token].every(text => LINE_SAFE.test(text))
   if (!isSafe || !ticket.connectPath.startsWith('/'))
     throw new ClientFailure('failed', 'the gateway handed out an SSH session that no tunnel can be opened with')
@@ -43,7 +47,7 @@ export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Prom
   ]
   socket.write(`${lines.join('\r\n')}\r\n\r\n`)
   try {
-    const { head, rest } = await readHead(socket)
+    const { head, rest } = await readHead(socket, waitMs)
     const status = Number(head.split(' ', 2)[1])
     if (status !== 200) throw new TunnelRefused(status)
     return { socket, early: rest }
@@ -55,20 +59,27 @@ export async function openTunnel(endpoint: Endpoint, ticket: TunnelTicket): Prom
 
 const BLANK_LINE = '\r\n\r\n'
 
-function readHead(socket: Duplex): Promise<{ head: string; rest: Buffer }> {
+function readHead(socket: Duplex, waitMs: number): Promise<{ head: string; rest: Buffer }> {
   return new Promise((resolve, reject) => {
     let held: Buffer = Buffer.alloc(0)
+    const fail = (error: Error) => {
+      clearTimeout(late)
+      reject(error)
+    }
+    const onLate = () => fail(new ClientFailure('unreachable', `no answer to CONNECT within ${waitMs / 1000} s`))
+    const late = setTimeout(onLate, waitMs)
     const leave = () => {
+      clearTimeout(late)
       socket.off('data', onData)
       socket.off('end', onEnd)
-      socket.off('error', reject)
+      socket.off('error', fail)
     }
-    const onEnd = () => reject(new ClientFailure('unreachable', 'gateway closed the connection'))
+    const onEnd = () => fail(new ClientFailure('unreachable', 'gateway closed the connection'))
     const onData = (piece: Buffer) => {
       held = Buffer.concat([held, piece])
       const end = held.indexOf(BLANK_LINE)
       if (end < 0 && held.length > LIMITS.connectHeadBytes)
-        return reject(new ClientFailure('failed', 'gateway answered with too long a head'))
+        return fail(new ClientFailure('failed', 'gateway answered with too long a head'))
       if (end < 0) return
       socket.pause()
       leave()
@@ -76,6 +87,6 @@ function readHead(socket: Duplex): Promise<{ head: string; rest: Buffer }> {
     }
     socket.on('data', onData)
     socket.once('end', onEnd)
-    socket.once('error', reject)
+    socket.once('error', fail)
   })
 }
