@@ -23,7 +23,7 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', () => 
 const io: CommandIo = {
   out: text => write(process.stdout, text),
   err: text => write(process.stderr, text),
-  isTerminal: process.stdout.isTTY === true && !process.env['NO_COLOR'],
+  isTerminal: process.stdout.isTTY === true,
   exit,
 }
 

@@ -49,7 +49,8 @@ async function lookUp(argv: readonly string[]): Promise<Lookup> {
 const wantsHelp = (argv: readonly string[]): boolean => argv.length === 0 || argv[0] === '--help' || argv[0] === '-h'
 
 async function printHelp(subject: HelpSubject, long: boolean, io: CommandIo): Promise<number> {
-  await io.out(await renderHelp(subject, { long, colour: io.isTerminal }))
+  const { NO_COLOR: isPlain, TERM: terminal } = process.env
+  await io.out(await renderHelp(subject, { long, colour: io.isTerminal && !isPlain && terminal !== 'dumb' }))
   return 0
 }
 

@@ -181,8 +181,11 @@ export class TokenSource implements Credential {
       if (!(error instanceof GrantRefused)) throw error
       // A program that knows nothing of our lock may have renewed it meanwhile: the refused token was then a used one.
       const now = this.#stored()
-      if (isSecondTry || now?.refresh_token === undefined || now.refresh_token === refreshToken)
+      if (isSecondTry || now?.refresh_token === undefined || now.refresh_token === refreshToken) {
+        // Clients with a secret are given refresh tokens too, by some issuers, and refused without it.
+        if (this.#secret !== null) return this.#keep(await this.#grant(this.#secret))
         throw this.#ended(held, error)
+      }
       return this.#isFresh(now) ? now : this.#refresh(now, now.refresh_token, true)
     }
   }

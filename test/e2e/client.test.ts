@@ -326,6 +326,14 @@ describe('renewing', () => {
     expect(counting.requests).toHaveLength(1)
   })
 
+  test('a refused refresh token is not the end for who has a secret', async () => {
+    store({ expires_at: now() - 5, refresh_token: 'revoked' })
+    const secret = { OPENSHELL_OIDC_CLIENT_SECRET: 'a secret' }
+    expect(await home.run(['token'], secret)).toMatchObject({ code: 0, stdout: 'access-1\n', stderr: '' })
+    expect(counting.requests.map(form => form.get('grant_type'))).toEqual(['refresh_token', 'client_credentials'])
+    expect(JSON.parse(home.read(...bundlePath)).access_token).toBe('access-1')
+  })
+
   test('an issuer that is down is exit 4 when the token has ended, and a warning while it lives', async () => {
     counting.answer = () => new Response('down', { status: 503 })
     store({ expires_at: now() - 5, refresh_token: 'refresh-0' })

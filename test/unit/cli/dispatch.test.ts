@@ -11,7 +11,9 @@ import { renderManPage } from '../../../src/cli/man.ts'
 import { VERSION } from '../../../src/cli/version.ts'
 import { FLAGS } from '../../../src/config/flags.ts'
 
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+const run = (...argv: string[]) => runOn(false, ...argv)
+
+async function runOn(isTerminal: boolean, ...argv: string[]): Promise<{ code: number; out: string; err: string }> {
   let out = ''
   let err = ''
   const io: CommandIo = {
@@ -21,7 +23,7 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; err:
     async err(text) {
       err += text
     },
-    isTerminal: false,
+    isTerminal,
     exit: () => {
       throw new Error('a command must return its code')
     },
@@ -58,6 +60,15 @@ describe('the command line as a whole', () => {
       expect(out).not.toContain('\u001b')
     },
   )
+
+  test.each([
+    [{ NO_COLOR: '', TERM: 'xterm' }, true],
+    [{ NO_COLOR: '1', TERM: 'xterm' }, false],
+    [{ NO_COLOR: '', TERM: 'dumb' }, false],
+  ])('help on a terminal has colours unless they are not wanted: %p', async (env, hasColour) => {
+    const { out } = await withEnv(env, () => runOn(true, '--help'))
+    expect(out.includes('\u001b[')).toBe(hasColour)
+  })
 
   test('--help names every variable and default, -h neither, and both begin with what the program is', async () => {
     const [long, short] = [(await run('--help')).out, (await run('-h')).out]
