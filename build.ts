@@ -6,13 +6,13 @@
  * `bun build.ts --release`          everything a release holds; `--url` is where its files will be downloaded from
  * An exit code of the compiler proves nothing (platform.md §2), so every file is looked at, and run where it can be.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { consola } from 'consola'
 import { type Architecture, readBase } from './deploy/build/base-files.ts'
 import { compile, type Platform, prove, TARGETS } from './deploy/build/executable.ts'
-import { licenceTexts } from './deploy/build/licences.ts'
+import { licenceTexts, NOTICES } from './deploy/build/licences.ts'
 import { writeImage } from './deploy/build/oci.ts'
 import { writeRelease } from './deploy/build/release.ts'
 import { ROOT, readSource, type Source } from './deploy/build/source.ts'
@@ -57,6 +57,8 @@ function buildFor(platform: Platform, { version }: Source): string {
 async function buildHere({ version }: Source): Promise<void> {
   compile(EXECUTABLE, version)
   await prove(EXECUTABLE, version)
+  // For the image recipe.
+  writeFileSync(join(DIST, NOTICES), licenceTexts()[NOTICES])
   consola.success(`${EXECUTABLE} (${version}) answers --version and Health`)
 }
 

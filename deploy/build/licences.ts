@@ -10,8 +10,11 @@ export const compiledIn = (): readonly (Ingredient & { readonly licence: Licence
     licence: readLicence(join(ROOT, 'node_modules'), item),
   }))
 
+/** File with the licences of what is compiled in. */
+export const NOTICES = 'THIRD-PARTY-NOTICES.txt'
+
 /** The texts that go wherever an executable goes, by the names of their files. */
-export const licenceTexts = (): Readonly<Record<string, string>> => ({
+export const licenceTexts = (): Readonly<Record<'LICENSE' | typeof NOTICES, string>> => ({
   LICENSE: readFileSync(join(ROOT, 'LICENSE'), 'utf8'),
-  'THIRD-PARTY-NOTICES.txt': notices(compiledIn()),
+  [NOTICES]: notices(compiledIn()),
 })

@@ -86,6 +86,18 @@ describe('the image', () => {
   })
 })
 
+test('what the image recipe copies is what the build context holds', () => {
+  const recipe = readFileSync(join(ROOT, 'deploy/container/Containerfile'), 'utf8')
+  const copied = [...recipe.matchAll(/^COPY (.+)$/gm)].flatMap(([, words]) =>
+    words!
+      .split(' ')
+      .filter(word => !word.startsWith('--'))
+      .slice(0, -1),
+  )
+  const allowed = readFileSync(join(ROOT, '.dockerignore'), 'utf8').matchAll(/^!(.+)$/gm)
+  expect(copied.map(path => path.replace(/\/$/, '')).sort()).toEqual([...allowed].map(match => match[1]!).sort())
+})
+
 describe('the bill of materials', () => {
   const lock: LockFile = {
     workspaces: { '': { dependencies: { a: '1' } } },
