@@ -617,6 +617,7 @@ export const LIMITS = {
   edgeWrongCodes: 20,
   /** Polling of the device grant (RFC 8628 §3.2, §3.5). */
   devicePollDefaultMs: 5000,
+  devicePollLeastMs: 1000,
   devicePollMostMs: 60_000,
   deviceSlowDownMs: 5000,
   deviceWaitMostMs: 1_800_000,

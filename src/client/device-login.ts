@@ -69,7 +69,8 @@ interface Waiting {
 
 async function poll(waiting: Waiting, tools: LoginTools): Promise<TokenBundle> {
   const { device, request } = waiting
-  let pauseMs = Math.min((device.interval ?? LIMITS.devicePollDefaultMs / 1000) * 1000, LIMITS.devicePollMostMs)
+  const wantedMs = (device.interval ?? LIMITS.devicePollDefaultMs / 1000) * 1000
+  let pauseMs = Math.min(Math.max(wantedMs, LIMITS.devicePollLeastMs), LIMITS.devicePollMostMs)
   const until = tools.nowMs() + Math.min(device.expires_in * 1000, LIMITS.deviceWaitMostMs)
   for (;;) {
     await tools.pause(pauseMs)
