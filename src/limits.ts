@@ -628,6 +628,8 @@ export const LIMITS = {
   tokenLockPollMs: 25,
   /** Clock difference to the issuer that is worth a warning. */
   clockSkewWarnSecs: 60,
+  /** A file of certificates: those of a whole system are a quarter of a megabyte. */
+  pemFileBytes: 8_388_608,
   /** A registry file (spec/client.md §4). */
   registryFileBytes: 262_144,
 

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { createSecureContext, getCACertificates, rootCertificates, type SecureContextOptions } from 'node:tls'
+import { LIMITS } from '../limits.ts'
 import { ClientFailure } from './failure.ts'
 
 /**
@@ -20,6 +21,8 @@ function systemRoots(): readonly string[] {
     return []
   }
 }
+
+const PART_BYTES = 65_536
 
 /** A client certificate and its private key, as texts. */
 export interface KeyPair {
@@ -52,15 +55,35 @@ export function readPair(paths: KeyPair): KeyPair {
   return pair
 }
 
+/** The text of a file, a pipe among them, up to `most` bytes; null when there is more. */
+function readUpTo(path: string, most: number): string | null {
+  const fd = openSync(path, 'r')
+  try {
+    const parts: Buffer[] = []
+    let size = 0
+    for (;;) {
+      const part = Buffer.alloc(PART_BYTES)
+      const read = readSync(fd, part, 0, PART_BYTES, null)
+      if (read === 0) return Buffer.concat(parts).toString('utf8')
+      parts.push(part.subarray(0, read))
+      size += read
+      if (size > most) return null
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** The text of a PEM file that `source` names. Throws a `ClientFailure` when it cannot be one. */
 function readPem(path: string, source: string): string {
-  let text: string
+  let text: string | null
   try {
-    text = readFileSync(path, 'utf8')
+    text = readUpTo(path, LIMITS.pemFileBytes)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
     throw new ClientFailure('failed', `${source}: ${path} cannot be read: ${code}`, { cause: error })
   }
+  if (text === null) throw new ClientFailure('failed', `${source}: ${path} is larger than ${LIMITS.pemFileBytes} bytes`)
   if (!text.includes('-----BEGIN ')) throw new ClientFailure('failed', `${source}: ${path} holds no PEM`)
   return text
 }

@@ -118,6 +118,9 @@ describe('TLS', () => {
       stderr: expect.stringContaining('ENOENT'),
     })
     expect(await health('--ca', EXECUTABLE.replace(/[^/]+$/, ''))).toMatchObject({ code: 1 })
+    expect(await health('--ca', '/dev/zero')).toMatchObject({
+      ...{ code: 1, stderr: 'error: authority of the gateway: /dev/zero is larger than 8388608 bytes\n' },
+    })
     expect(await health('--cert', pem('client/tls.crt'))).toMatchObject({ code: 2 })
   })
 
