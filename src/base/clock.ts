@@ -13,11 +13,14 @@ export interface Clock {
   after(ms: number, fn: () => void): Timer
 }
 
+/** A runtime's timer takes no more and would fire at once; nothing of ours is meant to the month. */
+const LONGEST_MS = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   after(ms, fn) {
-    const timer = setTimeout(fn, ms)
+    const timer = setTimeout(fn, Math.min(ms, LONGEST_MS))
     timer.unref()
     return { cancel: () => clearTimeout(timer) }
   },

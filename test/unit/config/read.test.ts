@@ -208,7 +208,7 @@ describe('P-03 a typing error in a name', () => {
         if (!valid.has(near) || editDistance(typo, near) !== 1) expect(`${typo}: ${tip}`).toBe('a flag one edit away')
       }
     expect(count).toBeGreaterThan(30_000)
-  })
+  }, 30_000)
 
   test('in a variable warns with the nearest name and does not stop the start', () => {
     expect(values([], { OPENSHELL_OIDC_ISUER: 'x' }).warnings).toEqual([
