@@ -1,5 +1,5 @@
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js'
-import { errorText } from '../base/errors.ts'
+import { type ErrorKind, errorText } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { GatewayCall } from './call.ts'
 import { statusFor, TEXTS } from './status.ts'
@@ -11,6 +11,9 @@ interface Decoder {
   /** Complete messages, with their prefixes; throws when one is too large. */
   write(data: Buffer): Buffer[]
 }
+
+/** The largest first octet a message may have. */
+const COMPRESSED = 1
 
 /** Request bytes that calls hold, whole messages and parts of them (F-12). */
 export interface ReadingBudget {
@@ -51,9 +54,9 @@ export function guardReading(wire: ServerInterceptingCallInterface, call: Gatewa
   // The library has one message limit for all RPCs; an exec carries its standard input (spec/relay.md §15 W28).
   if (call.row.rpc === 'ExecSandbox') decoder.maxReadMessageLength = LIMITS.execMessageBytes
 
-  const refuse = (text: string): Buffer[] => {
+  const refuse = (kind: ErrorKind, text: string): Buffer[] => {
     isThrough = true
-    call.end(statusFor('RESOURCE_EXHAUSTED', text))
+    call.end(statusFor(kind, text))
     return []
   }
   const only = (message: Buffer): Buffer[] => {
@@ -69,10 +72,12 @@ export function guardReading(wire: ServerInterceptingCallInterface, call: Gatewa
       const messages = write(data)
       const first = messages[0]
       held = first === undefined ? held + data.length : isSingle ? first.length : 0
-      if (!budget.hold(call, held)) return refuse(TEXTS.tooMuchAtOnce)
+      if (!budget.hold(call, held)) return refuse('RESOURCE_EXHAUSTED', TEXTS.tooMuchAtOnce)
+      const odd = messages.find(message => message[0]! > COMPRESSED)
+      if (odd) return refuse('INTERNAL', TEXTS.compressionFlag(odd[0]!))
       return first !== undefined && isSingle ? only(first) : messages
     } catch (error) {
-      return refuse(errorText(error))
+      return refuse('RESOURCE_EXHAUSTED', errorText(error))
     }
   }
 }

@@ -11,6 +11,8 @@ export const TEXTS = {
   draining: 'gateway shutting down',
   deadline: 'deadline exceeded',
   missingMessage: 'Missing request message.',
+  compressionFlag: (flag: number) =>
+    `protocol error: received message with invalid compression flag: ${flag} (valid flags are 0 and 1), while sending request`,
   tooMuchAtOnce: 'too much is being received at once',
   storageUnavailable: 'storage unavailable',
 } as const

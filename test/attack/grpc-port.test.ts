@@ -112,6 +112,9 @@ describe('F-20: messages that nobody asked for', () => {
     const none = { http: 200, code: 13, details: 'Missing request message.' }
     expect(await client.ask(LIST, {}, Buffer.alloc(0))).toEqual(none)
     expect(await client.ask(LIST, {}, Buffer.from([0, 0, 0, 0, 9, 1]))).toEqual(none)
+    const details =
+      'protocol error: received message with invalid compression flag: 2 (valid flags are 0 and 1), while sending request'
+    expect(await client.ask(LIST, {}, Buffer.from([2, 0, 0, 0, 0]))).toEqual({ http: 200, code: 13, details })
   })
 })
 
