@@ -95,7 +95,9 @@ async function assemble(
   announce(config, options, log)
   applyLogLevel(config, log)
   const environment = options.environment ?? process.env
-  refuseHopeless(config, environment)
+  await refuseHopeless(config, environment)
+  const { storeKeyFile } = config
+  const sealer = storeKeyFile === null ? null : await blaming('--store-key-file', () => readStoreKeys(storeKeyFile))
   const tlsConfig = config.tls
   const tls =
     tlsConfig &&
@@ -136,7 +138,7 @@ async function assemble(
     ...{ version: options.version, store, live, compute, credentials, ssh: config.ssh, clock, log },
     sshGraceSecs: config.oidc?.streams.workGraceSecs ?? null,
     listener: () => ({ address: config.bindAddress, port: listener.address()?.port ?? config.port, tls: tls !== null }),
-    ...(config.storeKeyFile !== null && { sealer: readStoreKeys(config.storeKeyFile) }),
+    ...(sealer && { sealer }),
     inference: {
       allowPrivate: config.inferenceAllowPrivateEndpoints,
       proxy: readProxySettings(environment),

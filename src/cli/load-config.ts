@@ -2,7 +2,7 @@ import { parseClaimPath } from '../auth/claims.ts'
 import { StartError } from '../base/errors.ts'
 import { type Config, parseConfig } from '../config/config.ts'
 import type { FlagName } from '../config/flags.ts'
-import { exitCodeOf, formatViolations, type Violation } from '../config/problems.ts'
+import { exitCodeOf, formatViolations, printable, type Violation } from '../config/problems.ts'
 import type { RawValues } from '../config/read.ts'
 import { readSecretFile, type SecretFile } from '../config/secret-file.ts'
 import { refuseSocketPath } from '../drivers/socket-path.ts'
@@ -29,10 +29,12 @@ function refuseClaimPath(path: string): string | null {
   return parsed.ok ? null : parsed.message
 }
 
+const SECRET_FILE = 'ssh-handshake-secret-file'
+
 /** The secret file that counts; the secret itself on the command line beats a variable that names a file. */
 function secretFileOf(raw: RawValues<FlagName>): SecretFile | null {
-  const path = raw.optional('ssh-handshake-secret-file')
-  const beaten = raw.source('ssh-handshake-secret') === 'flag' && raw.source('ssh-handshake-secret-file') === 'variable'
+  const path = raw.optional(SECRET_FILE)
+  const beaten = raw.source('ssh-handshake-secret') === 'flag' && raw.source(SECRET_FILE) === 'variable'
   return path === null || beaten ? null : readSecretFile(path)
 }
 
@@ -49,7 +51,12 @@ export function configFrom(raw: RawValues<FlagName>): JudgedConfig {
   const secretFile = secretFileOf(raw)
   if (secretFile && !secretFile.ok)
     return refusal(
-      [{ exit: 1, text: `configuration error: --ssh-handshake-secret-file ${secretFile.reason}` }],
+      [
+        {
+          exit: 1,
+          text: `configuration error: --${SECRET_FILE}: '${printable(raw.text(SECRET_FILE))}' ${secretFile.reason}`,
+        },
+      ],
       raw.warnings,
     )
   const outcome = parseConfig(raw, {

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { osErrorText } from '../base/os-error.ts'
 import { LIMITS } from '../limits.ts'
 
 export type SecretFile =
@@ -36,7 +37,7 @@ export function readSecretFile(path: string): SecretFile {
     return { ok: true, secret, warnings: open ? [`${path} can be read by other users; its mode should be 0600`] : [] }
   } catch (error) {
     if (error instanceof TypeError) return { ok: false, reason: 'is not UTF-8 text' }
-    return { ok: false, reason: `cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'unknown error'}` }
+    return { ok: false, reason: `cannot be read: ${osErrorText(error)}` }
   } finally {
     if (fd !== null) closeSync(fd)
   }

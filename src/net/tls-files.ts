@@ -40,17 +40,20 @@ export function loadTlsMaterial(config: TlsConfig, log: Logger): TlsMaterial {
   if (!leaf.checkPrivateKey(key)) {
     throw failure('failed to create TLS config: keys may not be consistent: KeyMismatch', keyFile)
   }
-  const ca = readCertificates(clientCaFile)
-  if (ca.some(pem => parseCertificate(pem) === null)) {
-    throw failure('failed to add CA certificate: invalid peer certificate: BadEncoding', clientCaFile)
-  }
   return {
     cert: chain.join('\n'),
     key: keyPem,
-    ca,
+    ca: readAuthorities(clientCaFile),
     notAfterMs: Date.parse(leaf.validTo),
     fingerprint: leaf.fingerprint256.replaceAll(':', '').toLowerCase(),
   }
+}
+
+/** The certificates of a bundle of authorities, PEM each; throws a StartError when one is none. */
+export function readAuthorities(file: string): readonly string[] {
+  const authorities = readCertificates(file)
+  if (authorities.every(pem => parseCertificate(pem) !== null)) return authorities
+  throw failure('failed to add CA certificate: invalid peer certificate: BadEncoding', file)
 }
 
 /** A text that changes whenever one of the files does; a missing file is a state too. */

@@ -149,6 +149,29 @@ const WRONG: Readonly<Record<string, Wrong>> = {
     says: ['--oidc-ca-file', '/nope', 'No such file'],
     args: () => [...GOOD, '--oidc-issuer', 'https://127.0.0.1:1', '--oidc-ca-file', '/nope'],
   },
+  'a CA file of the issuer that holds none': {
+    code: 1,
+    says: ['--oidc-ca-file', 'no certificates found'],
+    args: () => [...GOOD, '--oidc-issuer', 'https://127.0.0.1:1', '--oidc-ca-file', file('text')],
+  },
+  'a CA file of the issuer that is damaged': {
+    code: 1,
+    says: ['--oidc-ca-file', 'BadEncoding'],
+    args: () => [
+      ...[...GOOD, '--oidc-issuer', 'https://127.0.0.1:1', '--oidc-ca-file'],
+      file('bad.pem', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'),
+    ],
+  },
+  'a store key that is not there': {
+    code: 1,
+    says: ['--store-key-file', '/nope', 'no such file'],
+    args: () => [...GOOD, '--store-key-file', '/nope'],
+  },
+  'a secret file that is not there': {
+    code: 1,
+    says: ['--ssh-handshake-secret-file', '/nope', 'No such file'],
+    args: () => [...GOOD, '--ssh-handshake-secret-file', '/nope'],
+  },
   'another kind of database': {
     code: 1,
     says: ['--db-url', 'unsupported database URL scheme', 'sqlite:FILE'],

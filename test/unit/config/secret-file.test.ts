@@ -28,7 +28,8 @@ describe('a secret file', () => {
 
   test('is refused when it is missing, a directory, too large or no text, without its content', () => {
     mkdirSync(join(dir, 'd'))
-    expect(readSecretFile(join(dir, 'none'))).toEqual({ ok: false, reason: 'cannot be read: ENOENT' })
+    const reason = 'cannot be read: No such file or directory (os error 2)'
+    expect(readSecretFile(join(dir, 'none'))).toEqual({ ok: false, reason })
     expect(readSecretFile(join(dir, 'd'))).toEqual({ ok: false, reason: 'is not a regular file' })
     expect(readSecretFile(file('large', 'x'.repeat(65_537)))).toEqual({
       ok: false,
