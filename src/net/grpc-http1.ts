@@ -3,6 +3,7 @@ import { connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'nod
 import type { Duplex } from 'node:stream'
 import type { Peer } from '../rpc/context.ts'
 import { createDuplexPair } from './duplex-pair.ts'
+import { originForm } from './routes.ts'
 
 /** Of one hop only, or without meaning in HTTP/2. */
 const HOP_HEADERS = new Set([
@@ -33,7 +34,8 @@ export function createGrpcBridge(adopt: (socket: Duplex, peer: Peer) => void) {
       response.destroy()
     }
     session.on('error', fail)
-    const call = session.request(toHttp2(request))
+    // The method says nothing about the body: the reference serves a call by GET too.
+    const call = session.request(toHttp2(request), { endStream: false })
     call.on('error', fail)
     call.once('response', headers => response.writeHead(Number(headers[':status']), toHttp1(headers)))
     call.once('close', stop)
@@ -46,7 +48,7 @@ export function createGrpcBridge(adopt: (socket: Duplex, peer: Peer) => void) {
 function toHttp2(request: IncomingMessage): OutgoingHttpHeaders {
   const headers: OutgoingHttpHeaders = {
     ':method': request.method,
-    ':path': request.url,
+    ':path': originForm(request.url ?? ''),
     ':scheme': 'http',
     ':authority': request.headers.host ?? 'gateway.internal',
     te: 'trailers',

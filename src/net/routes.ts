@@ -70,10 +70,11 @@ function isForeignOrigin(request: RequestHead): boolean {
   return host === undefined || !URL.canParse(origin) || new URL(origin).host !== host.toLowerCase()
 }
 
-/** The path of a target without its query; of an absolute-form target too. Nothing is decoded or normalized. */
-export function pathOf(target: string): string {
-  const rest = target.startsWith('/') ? target : target.replace(/^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/?#]*/, '')
-  const end = rest.search(/[?#]/)
-  const path = end < 0 ? rest : rest.slice(0, end)
-  return path === '' && rest !== target ? '/' : path
+/** Path and query of a target, of an absolute-form one too. Nothing is decoded or normalized. */
+export function originForm(target: string): string {
+  const rest = target.replace(/^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/?#]*/, '')
+  return rest === target || rest.startsWith('/') ? rest : `/${rest}`
 }
+
+/** The path of a target without its query. */
+export const pathOf = (target: string): string => originForm(target).split(/[?#]/, 1)[0]!

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { FrameMeter } from '../../../src/net/frame-meter.ts'
 import { createGrpcBridge } from '../../../src/net/grpc-http1.ts'
 import { MeteredSocket } from '../../../src/net/metered-socket.ts'
+import { openRaw } from '../../kit/raw-socket.ts'
 
 /** An HTTP/1.1 server whose requests all go over the bridge to an HTTP/2 one that echoes the body with a status in the trailers. */
 async function openBridge() {
@@ -61,4 +62,18 @@ test('a status in the head stays in the head', async () => {
   using bridge = await openBridge()
   const answer = await fetch(`${bridge.url}/refused`, { method: 'POST', headers, body: new Uint8Array(5) })
   expect([answer.status, answer.headers.get('grpc-status'), await answer.text()]).toEqual([200, '12', ''])
+})
+
+test.each([
+  ['GET', '/a.B/C'],
+  ['DELETE', '/a.B/C'],
+  ['POST', 'http://elsewhere/a.B/C'],
+])('a call by %s of %s is the same call', async (method, target) => {
+  using bridge = await openBridge()
+  const head = `${method} ${target} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: 5\r\nconnection: close\r\n\r\n`
+  const raw = await openRaw(Number(new URL(bridge.url).port))
+  raw.send(Buffer.concat([Buffer.from(head), Buffer.from([0, 0, 0, 0, 0])]))
+  expect((await raw.closed()).toString('latin1')).toStartWith('HTTP/1.1 200 OK\r\n')
+  expect(bridge.seen).toEqual([`${method} /a.B/C undefined trailers`])
+  raw.destroy()
 })
