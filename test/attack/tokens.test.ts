@@ -30,6 +30,7 @@ const CREATE_PROVIDER = '/openshell.v1.OpenShell/CreateProvider'
 const UPDATE_CONFIG = '/openshell.v1.OpenShell/UpdateConfig'
 const BUNDLE = '/openshell.inference.v1.Inference/GetInferenceBundle'
 
+const ABSENT = ['--compute-driver-socket', '/run/openshell-none/compute.sock']
 const EMPTY = Buffer.alloc(5)
 const ACCEPTED: BareAnswer = { http: 200, code: 0, details: '' }
 const refusedWith = (details: string): BareAnswer => ({ http: 200, code: 16, details })
@@ -50,7 +51,7 @@ let client: BareClient
 
 const oidcGateway = async (oidc: FakeIssuer, args: string[] = [], env: Record<string, string> = {}) => {
   const started = await startGateway({
-    args: ['--compute-driver-socket', '/run/openshell-none/compute.sock', '--oidc-issuer', oidc.url, ...args],
+    args: [...ABSENT, '--oidc-issuer', oidc.url, ...args],
     env,
   })
   await started.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
@@ -511,7 +512,7 @@ describe('K the issuer', () => {
     const port = await freePort(0, true)
     const url = `http://127.0.0.1:${port}/realms/openshell`
     const early = await startGateway({
-      args: ['--compute-driver-socket', '/run/openshell-none/compute.sock', '--oidc-issuer', url],
+      args: [...ABSENT, '--oidc-issuer', url],
     })
     const token = await mintToken(url, key)
     expect(await early.call('ListSandboxes', {}, { token })).toEqual({
@@ -655,6 +656,29 @@ describe('K the issuer', () => {
     expect(ended.stderr.trim().split('\n')).toHaveLength(1)
   })
 
+  test('K-13 a proxy is asked for an issuer elsewhere, never for one on this host', async () => {
+    const asked: string[] = []
+    const url = 'http://idp.example/realms/openshell'
+    const proxy = http.createServer((request, response) => {
+      asked.push(request.url ?? '')
+      const body = asked.length === 1 ? { issuer: url, jwks_uri: `${url}/certs` } : { keys: [key.jwk] }
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    })
+    await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve))
+    const address = `http://127.0.0.1:${(proxy.address() as { port: number }).port}`
+    const env = { HTTP_PROXY: address, http_proxy: address, HTTPS_PROXY: address, ALL_PROXY: address }
+    const near = await oidcGateway(issuer, [], env)
+    expect((await near.call('ListSandboxes', {}, { token: await issuer.token() })).code).toBe('OK')
+    expect(await near.stop()).toBe(0)
+    expect(asked).toEqual([])
+    const far = await startGateway({ args: [...ABSENT, '--oidc-issuer', url, '--oidc-allow-http'], env })
+    await far.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+    expect((await far.call('ListSandboxes', {}, { token: await mintToken(url, key) })).code).toBe('OK')
+    expect(asked).toEqual([`${url}/.well-known/openid-configuration`, `${url}/certs`])
+    expect(await far.stop()).toBe(0)
+    proxy.close()
+  })
+
   test('K-11 an issuer by plain http on another host is refused', async () => {
     const ended = await runToEnd([...BARE_FLAGS, '--oidc-issuer', 'http://idp.example/realms/openshell'])
     expect([1, 2]).toContain(ended.code)
@@ -664,7 +688,7 @@ describe('K the issuer', () => {
 
 const BARE_FLAGS = [
   ...['--db-url', 'sqlite::memory:', '--disable-tls', '--port', '0', '--bind-address', '127.0.0.1'],
-  ...['--compute-driver-socket', '/run/openshell-none/compute.sock'],
+  ...ABSENT,
 ]
 
 test('O-07 after all of it the counter of bugs is 0, no line speaks of one, and no token or secret was written down', async () => {
