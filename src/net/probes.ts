@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
+import { ifThere } from '../rpc/gone-stream.ts'
 import { capSidePort } from './connection-table.ts'
 import { createHttpFront } from './http.ts'
 import { emptyAnswer, type HttpAnswer, type RequestHead, textAnswer, withoutBody } from './http-answer.ts'
@@ -82,7 +83,7 @@ export function createSidePort(options: SidePortOptions): SidePort {
   const http2 = createHttp2Server({ settings: { maxConcurrentStreams: LIMITS.sideStreams } }, (request, response) => {
     response.on('error', () => {})
     void answerSide(routes, { method: request.method, path: request.url }).then(answer => {
-      if (!response.stream?.destroyed) response.writeHead(answer.status, answer.headers).end(answer.body)
+      ifThere(response.stream, () => response.writeHead(answer.status, answer.headers).end(answer.body))
     })
   })
   http2.on('session', session => session.on('error', () => {}))

@@ -16,6 +16,7 @@ import { type BindOptions, identity, register } from './bind.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { Peer } from './context.ts'
 import { type ControlHandler, serveControl } from './control-call.ts'
+import { ifThere } from './gone-stream.ts'
 import { createKeepalive } from './keepalive.ts'
 import { createReadingBudget, guardReading } from './message-reader.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
@@ -160,7 +161,9 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     'stream',
     (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
       if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
-      const { peer, onAdmitted } = origins.get(stream.session!)!
+      const origin = stream.session && origins.get(stream.session)
+      if (!origin) return void stream.destroy()
+      const { peer, onAdmitted } = origin
       const path = String(headers[':path'] ?? '')
       if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT))
         return answerPlain(stream, headers, path, peer, options)
@@ -218,7 +221,7 @@ function listSize(rawHeaders: readonly string[]): number {
 function refuseHead(stream: http2.ServerHttp2Stream): void {
   stream.on('error', () => {})
   stream.resume()
-  stream.respond({ ':status': 431 }, { endStream: true })
+  ifThere(stream, () => stream.respond({ ':status': 431 }, { endStream: true }))
 }
 
 /** Unknown methods pass authentication too, before they are UNIMPLEMENTED (spec/auth.md §3.4). */
@@ -240,7 +243,10 @@ function withFallback(handlers: Map<string, unknown>): Map<string, unknown> {
   })(handlers)
 }
 
-/** Answers carry `content-type`, `date` and nothing else of grpc-js's own: clients print every header to their users (decision 27). */
+/**
+ * Answers carry `content-type`, `date` and nothing else of grpc-js's own: clients print every header to their users
+ * (decision 27). The library answers whenever it has something to say, also when nobody is there.
+ */
 function trimHead(stream: http2.ServerHttp2Stream): void {
   const respond = stream.respond
   stream.respond = function (headers, streamOptions) {
@@ -249,7 +255,11 @@ function trimHead(stream: http2.ServerHttp2Stream): void {
     delete head['grpc-encoding']
     delete head['grpc-accept-encoding']
     if (head['grpc-message'] === '') delete head['grpc-message']
-    respond.call(this, head, streamOptions)
+    ifThere(this, () => respond.call(this, head, streamOptions))
+  }
+  const sendTrailers = stream.sendTrailers
+  stream.sendTrailers = function (trailers) {
+    ifThere(this, () => sendTrailers.call(this, trailers))
   }
 }
 
@@ -265,9 +275,9 @@ function answerPlain(
   const method = String(headers[':method'] ?? 'GET')
   const answer = options.answerPlain({ method, path, headers, peer })
   const head = { ':status': answer.status, ...answer.headers }
-  if (method === 'HEAD' || answer.body === '') stream.respond(head, { endStream: true })
-  else {
+  ifThere(stream, () => {
+    if (method === 'HEAD' || answer.body === '') return stream.respond(head, { endStream: true })
     stream.respond(head)
     stream.end(answer.body)
-  }
+  })
 }

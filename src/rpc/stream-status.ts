@@ -1,6 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { Metadata, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { GRPC_CODES } from '../base/errors.ts'
+import { ifThere } from './gone-stream.ts'
 import type { CallStatus } from './status.ts'
 
 /** The part of a call that GatewayCall writes to, on an HTTP/2 stream that the gRPC library knows nothing of. */
@@ -39,9 +40,9 @@ class StatusWriter implements StreamStatus {
     const stream = this.#stream
     if (!this.#isUsable || stream.headersSent) return
     stream.on('wantTrailers', () => {
-      if (this.#isUsable) stream.sendTrailers(trailersOf(this.#status ?? { code: GRPC_CODES.OK, details: '' }))
+      ifThere(stream, () => stream.sendTrailers(trailersOf(this.#status ?? { code: GRPC_CODES.OK, details: '' })))
     })
-    stream.respond(HEAD, { waitForTrailers: true })
+    ifThere(stream, () => stream.respond(HEAD, { waitForTrailers: true }))
   }
 
   start(listener: Parameters<ServerInterceptingCallInterface['start']>[0]): void {
@@ -50,10 +51,12 @@ class StatusWriter implements StreamStatus {
   }
 
   sendStatus(given: { code: number; details: string }): void {
-    this.#status ??= { code: given.code, details: given.details }
+    const stream = this.#stream
+    const status = this.#status ?? { code: given.code, details: given.details }
+    this.#status = status
     if (this.#isUsable) {
-      if (this.#stream.headersSent) this.#stream.writableEnded || this.#stream.end()
-      else this.#stream.respond({ ...HEAD, ...trailersOf(this.#status) }, { endStream: true })
+      if (stream.headersSent) stream.writableEnded || stream.end()
+      else ifThere(stream, () => stream.respond({ ...HEAD, ...trailersOf(status) }, { endStream: true }))
     }
     this.#onStatus()
   }

@@ -279,6 +279,33 @@ describe('F-02, F-03, F-06, F-07, F-08: frames', () => {
   })
 })
 
+describe('calls on a connection that ends before they are answered', () => {
+  const RESET = frame(3, 0, 1, Buffer.from([0, 0, 0, 8]))
+  const BROKEN = frame(8, 0, 2, Buffer.alloc(11))
+  const TOO_LARGE = Buffer.from([0, 0xff, 0xff, 0xff, 0xff])
+
+  test.each<[string, string, readonly (readonly [string, string])[], Uint8Array]>([
+    ['a deadline that is none', HEALTH, [['grpc-timeout', 'zzz']], EMPTY_MESSAGE],
+    ['a message over the limit', HEALTH, [], TOO_LARGE],
+    ['a second message over the limit', service('PushSandboxLogs'), [], Buffer.concat([EMPTY_MESSAGE, TOO_LARGE])],
+    ['an unknown encoding', LIST, [['grpc-encoding', 'zzz']], EMPTY_MESSAGE],
+    ['a relay', service('RelayStream'), [], EMPTY_MESSAGE],
+    ['a supervisor', service('ConnectSupervisor'), [], EMPTY_MESSAGE],
+    ['an unknown path', '/x/y', [], EMPTY_MESSAGE],
+  ])('%s: the gateway goes on', async (_name, path, fields, body) => {
+    for (const flags of [0, END_STREAM])
+      for (const ending of [Buffer.concat([RESET, BROKEN]), BROKEN, RESET, Buffer.alloc(0)]) {
+        const raw = await openRaw(gateway.port)
+        const call = [frame(1, END_HEADERS, 1, callHead(path, fields)), frame(0, flags, 1, body)]
+        raw.send(Buffer.concat([http2Start(), ...call, ending]))
+        if (ending.length > RESET.length) await raw.closed()
+        else raw.socket.resetAndDestroy()
+      }
+    expect((await client.ask(LIST, {}, EMPTY_MESSAGE)).code).toBe(0)
+    expect(gateway.child.exitCode).toBeNull()
+  })
+})
+
 const ONE_OCTET = Buffer.concat(Array.from({ length: 1000 }, () => frame(0, 0, 1, Buffer.alloc(1))))
 const PADDING = Buffer.concat(
   Array.from({ length: 1000 }, () => frame(0, 8, 1, Buffer.from([20, ...Buffer.alloc(20)]))),
