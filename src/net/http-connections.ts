@@ -80,13 +80,6 @@ export class HttpConnections {
     return entry
   }
 
-  /** Sends the last octets of a connection; a peer that does not close its side is not waited for. */
-  closeWith(socket: Duplex, text: string): void {
-    socket.end(text)
-    const timer = this.#clock.after(LIMITS.closeLingerMs, () => socket.destroy())
-    socket.once('close', () => timer.cancel())
-  }
-
   /** Closes what is between two requests; the others close behind their answer. */
   drain(): void {
     this.#isDraining = true

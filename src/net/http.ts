@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../limits.ts'
 import type { Peer } from '../rpc/context.ts'
+import { closeWith } from './close-with.ts'
 import { emptyAnswer, type HttpAnswer, type RequestHead, rawAnswer } from './http-answer.ts'
 import { HttpConnections } from './http-connections.ts'
 import { type Routes, refuseWebSocket } from './routes.ts'
@@ -127,7 +128,7 @@ class Front implements HttpFront {
     const send = (answer: HttpAnswer) => {
       observe(request.url ?? '', answer.status, (clock.monotonicMs() - startedMs) / 1000)
       if (refusal !== null || request.httpVersion === '1.0') {
-        return this.#connections.closeWith(socket, rawAnswer(answer, versionOf(request)))
+        return this.#close(socket, rawAnswer(answer, versionOf(request)))
       }
       if (this.#connections.isDraining) response.setHeader('connection', 'close')
       response.writeHead(answer.status, answer.headers).end(answer.body)
@@ -146,7 +147,7 @@ class Front implements HttpFront {
       this.#answerConnect(request, socket, early, peer, answer)
     }
     const refusal = refuseHead(request)
-    if (refusal !== null) return this.#connections.closeWith(socket, rawAnswer(refusal))
+    if (refusal !== null) return this.#close(socket, rawAnswer(refusal))
     const head = headOf(request, peer)
     if (routes.isSshTunnel(head)) hooks.onConnect(request, socket, early, peer, refuse)
     else void Promise.resolve(routes.answerRoute(head)).then(refuse)
@@ -158,7 +159,7 @@ class Front implements HttpFront {
     this.#returns.set(socket, returns)
     const isLast = returns > LIMITS.httpRefusedConnects || request.httpVersion === '1.0'
     if (isLast || this.#connections.isDraining) {
-      return this.#connections.closeWith(socket, rawAnswer(answer, versionOf(request)))
+      return this.#close(socket, rawAnswer(answer, versionOf(request)))
     }
     socket.write(rawAnswer(answer, '1.1', false))
     if (early.length > 0) socket.unshift(early)
@@ -169,9 +170,11 @@ class Front implements HttpFront {
   #onMalformed(error: ClientError, socket: Duplex): void {
     const peer = this.#connections.get(socket)?.peer
     if (peer === undefined || !socket.writable) return void socket.destroy()
-    void answerMalformed(error, peer, this.#options).then(answer =>
-      this.#connections.closeWith(socket, rawAnswer(answer)),
-    )
+    void answerMalformed(error, peer, this.#options).then(answer => this.#close(socket, rawAnswer(answer)))
+  }
+
+  #close(socket: Duplex, words: string): void {
+    closeWith(socket, words, this.#options.clock)
   }
 }
 

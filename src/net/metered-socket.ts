@@ -2,6 +2,7 @@ import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { LIMITS } from '../limits.ts'
 import type { Peer } from '../rpc/context.ts'
+import { closeWith } from './close-with.ts'
 import type { FrameMeter, FrameViolation } from './frame-meter.ts'
 
 const ENHANCE_YOUR_CALM = 11
@@ -60,8 +61,7 @@ export class MeteredSocket extends Duplex {
     this.#isClosing = true
     this.#onViolation(violation)
     this.#raw.pause()
-    this.#raw.end(goAway(ENHANCE_YOUR_CALM, violation))
-    setTimeout(() => this.#raw.destroy(), LIMITS.closeLingerMs).unref()
+    closeWith(this.#raw, goAway(ENHANCE_YOUR_CALM, violation))
     this.push(null)
     super.destroy()
   }
@@ -100,7 +100,7 @@ export class MeteredSocket extends Duplex {
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    this.#raw.end()
+    closeWith(this.#raw)
     done()
   }
 

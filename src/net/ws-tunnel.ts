@@ -6,6 +6,7 @@ import { LIMITS } from '../limits.ts'
 import { Tally } from '../live/relays.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Peer } from '../rpc/context.ts'
+import { closeWith } from './close-with.ts'
 
 export interface WsTunnelDeps {
   /** Serves the nested connection like an accepted one. */
@@ -39,10 +40,10 @@ export function createWsTunnel(deps: WsTunnelDeps): WsTunnels {
 
   const accept: WsTunnel = (request, socket, head, peer) => {
     socket.on('error', () => {})
-    if (nested.has(peer)) return void socket.end(NESTED)
+    if (nested.has(peer)) return closeWith(socket, NESTED, deps.clock)
     if (open >= LIMITS.webSocketTunnels || perAddress.of(peer.address) >= LIMITS.webSocketTunnelsPerAddress) {
       deps.log.warn('WebSocket tunnel refused: too many', { peer: peer.address })
-      return void socket.end(BUSY)
+      return closeWith(socket, BUSY, deps.clock)
     }
     server ??= loadServer()
     open += 1

@@ -306,6 +306,33 @@ describe('calls on a connection that ends before they are answered', () => {
   })
 })
 
+describe('connections that the gateway has ended', () => {
+  const UPGRADE = Buffer.from(
+    'GET /_ws_tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+  )
+  /** A masked binary WebSocket message. */
+  const message = (bytes: Buffer) =>
+    Buffer.concat([Buffer.from([0x82, 0xfe, bytes.length >> 8, bytes.length & 255, 0, 0, 0, 0]), bytes])
+
+  const openConnections = async (): Promise<number> => {
+    const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+    return Number(/^openshell_gateway_connections (\d+)$/m.exec(text)![1])
+  }
+
+  test.each<[string, Uint8Array]>([
+    ['an HTTP/2 client that says GOAWAY and stays', Buffer.concat([http2Start(), frame(7, 0, 0, Buffer.alloc(8))])],
+    ['a tunnel inside a tunnel', Buffer.concat([UPGRADE, message(UPGRADE)])],
+  ])('are gone a moment later, whatever the peer does: %s', async (_name, words) => {
+    const before = await openConnections()
+    const kept = await Promise.all(Array.from({ length: 20 }, () => openRaw(gateway.port)))
+    for (const raw of kept) raw.send(words)
+    await until('all to be served', async () => kept.every(raw => raw.received().length > 0))
+    await until('none to be left', async () => (await openConnections()) <= before)
+    for (const raw of kept) raw.destroy()
+  })
+})
+
 const ONE_OCTET = Buffer.concat(Array.from({ length: 1000 }, () => frame(0, 0, 1, Buffer.alloc(1))))
 const PADDING = Buffer.concat(
   Array.from({ length: 1000 }, () => frame(0, 8, 1, Buffer.from([20, ...Buffer.alloc(20)]))),
