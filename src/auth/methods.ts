@@ -43,7 +43,7 @@ export interface MethodRow {
   readonly scope: Scope | null
   /** Role in the workspace the request names; null in this version, which has no workspaces (spec/auth.md §10.6). */
   readonly workspaceRole: Role | null
-  /** Allowed calls leave an audit line too, not only denied ones (reliability O-01, A-10). */
+  /** Allowed calls leave an audit line too, not only denied ones: what a user changes, and credentials that leave (O-01, A-10). */
   readonly audit: boolean
   readonly kind: RpcKind
   readonly requestStream: boolean
@@ -141,7 +141,7 @@ function makeRow(path: string, name: string, rpc: RpcName | null, [kind, access,
     rpc,
     ...access,
     workspaceRole: null,
-    audit: extras?.audit ?? access.role === 'admin',
+    audit: extras?.audit ?? access.scope?.endsWith(':write') ?? false,
     kind,
     requestStream: kind === 'clientStream' || kind === 'bidi',
     responseStream: kind === 'serverStream' || kind === 'bidi',

@@ -7,7 +7,7 @@ export interface AuditRecord {
   readonly method: string
   readonly peer: string
   readonly principal: Principal | null
-  /** `denied`: refused before the handler ran; otherwise the outcome of the handler. */
+  /** `denied`: refused, before the handler ran or by it; otherwise what came of the call. */
   readonly outcome: 'denied' | 'ok' | 'failed'
   /** gRPC status code name, and for a denial the reason a log may hold. */
   readonly code: string

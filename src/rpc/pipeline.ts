@@ -120,13 +120,15 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     finished(call, code) {
       const tookMs = deps.clock.monotonicMs() - call.startedMs
       deps.observe(call.row.name, code, tookMs / 1000)
-      if (call.row.audit && call.admitted)
+      // A handler refuses too: only it knows whose sandbox a message is about.
+      const isRefused = code === GRPC_CODES.PERMISSION_DENIED
+      if (call.admitted && (call.row.audit || isRefused))
         deps.audit({
           callId: call.id,
           method: call.row.name,
           peer: call.peer.address,
           principal: call.principal,
-          outcome: code === GRPC_CODES.OK ? 'ok' : 'failed',
+          outcome: code === GRPC_CODES.OK ? 'ok' : isRefused ? 'denied' : 'failed',
           code: CODE_NAMES[code] ?? 'UNKNOWN',
         })
       deps.log.info('response', {

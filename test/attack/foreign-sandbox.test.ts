@@ -130,6 +130,8 @@ test('every RPC that a sandbox’s secret opens is tried here', () => {
 test.each(Object.keys(UNARY) as RpcName[])('A-3 %s of another sandbox is refused, of its own it is not', async rpc => {
   const answer = await world.gateway.call(rpc, UNARY[rpc]!(theirs, 'theirs'), { secret: secretOf(mine) })
   expect(answer).toEqual({ code: 'PERMISSION_DENIED', details: FOREIGN.details })
+  const audit = await world.gateway.logged(line => line.message === 'audit' && line['method'] === rpc)
+  expect(audit).toMatchObject({ outcome: 'denied', code: 'PERMISSION_DENIED', caller_sandbox: mine })
   const own = await world.gateway.call(rpc, UNARY[rpc]!(mine, 'mine'), { secret: secretOf(mine) })
   expect(own.code).not.toBe('PERMISSION_DENIED')
 })

@@ -486,6 +486,33 @@ describe('A-01, A-02 every RPC × 16 callers, over the wire', () => {
   })
 })
 
+test('O-01 each refused call and each change by a user leaves one audit line that says who, what, and how it ended', async () => {
+  const headers = bearer(await withClaims({ ...ADMIN, sub: 'auditor', azp: 'openshell-ci' }))
+  const expected: Record<string, string> = {}
+  for (const line of MATRIX.trim().split('\n')) {
+    const [rpc = '', plainly = '', , scope = ''] = line.split('|').map(cell => cell.trim())
+    const { code } = await client.ask(pathOf(rpc), headers)
+    const asAdmin = plainly.split(' ')[CALLERS.indexOf('admin')]
+    if (asAdmin !== '.') expected[rpc] = `denied ${code}`
+    else if (scope.endsWith(':write')) expected[rpc] = `failed ${code}`
+  }
+  const lines = () => gateway.log.filter(line => line.message === 'audit' && line['subject'] === 'auditor')
+  await until('the last line', () => lines().some(line => line['method'] === 'SetClusterInference'))
+  const codes: Record<string, number> = { INTERNAL: 13, PERMISSION_DENIED: 7, UNAUTHENTICATED: 16 }
+  const seen = lines().map(line => [line['method'], `${line['outcome']} ${codes[String(line['code'])]}`])
+  // A secret was asked for, so nobody looked at the token: that line knows no subject.
+  for (const [rpc, outcome] of Object.entries(expected)) if (outcome === 'denied 16') delete expected[rpc]
+  expect(Object.fromEntries(seen)).toEqual(expected)
+  expect(seen).toHaveLength(Object.keys(expected).length)
+  for (const line of lines())
+    expect(line).toMatchObject({
+      issuer: issuer.url,
+      client: 'openshell-ci',
+      peer: '127.0.0.1',
+      call_id: expect.any(String),
+    })
+})
+
 describe('A-08 guessing the sandbox secret', () => {
   test('after 20 wrong ones answers are held back, after 50 the connection ends; a right one still passes', async () => {
     const fresh = await oidcGateway(issuer)

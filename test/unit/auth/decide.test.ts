@@ -100,6 +100,14 @@ describe('classification (spec/auth.md §9.2)', () => {
       expect(row(rpc).class).toBe('sandbox-secret')
     expect([...METHODS.values()].filter(each => each.role === 'admin').every(each => each.audit)).toBe(true)
     expect(row('GetSandboxProviderEnvironment').audit).toBe(true)
+    for (const rpc of [
+      'CreateSandbox',
+      'DeleteSandbox',
+      'ExecSandbox',
+      'CreateSshSession',
+      'RevokeSshSession',
+    ] as const)
+      expect(row(rpc).audit).toBe(true)
     expect(row('ListSandboxes').audit).toBe(false)
   })
 
