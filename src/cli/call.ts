@@ -1,5 +1,6 @@
 import { rowFor } from '../auth/methods.ts'
 import { GRPC_CODES } from '../base/errors.ts'
+import { visibleJson } from '../base/unprintable.ts'
 import { openSession } from '../client/channel.ts'
 import { ClientFailure } from '../client/failure.ts'
 import { CallFailed } from '../client/grpc-stream.ts'
@@ -11,7 +12,6 @@ import type { RpcMethod } from '../wire/codec.ts'
 import { runClient } from './client-command.ts'
 import { CLIENT_FLAGS, targetFrom } from './client-flags.ts'
 import { type CommandIo, defineGatewayCommand } from './command.ts'
-import { visibleJson } from './visible-json.ts'
 
 function methodNamed(name: string): RpcMethod {
   const method = findMethod(name)

@@ -1,4 +1,5 @@
 import { systemClock } from '../base/clock.ts'
+import { visibleJson } from '../base/unprintable.ts'
 import { parseGatewayName } from '../client/gateway-name.ts'
 import type { LoginTools } from '../client/login.ts'
 import type { Entry, Registry } from '../client/registry.ts'
@@ -7,7 +8,6 @@ import type { RawValues } from '../config/read.ts'
 import { manyLines, oneLine } from './client-command.ts'
 import type { CommandIo } from './command.ts'
 import { pressEnter } from './prompt.ts'
-import { visibleJson } from './visible-json.ts'
 
 /** What signing in from a terminal needs. */
 export const loginTools = (io: CommandIo, env: NodeJS.ProcessEnv = process.env): LoginTools => ({

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { visibleJson } from './visible-json.ts'
+import { visibleJson } from '../base/unprintable.ts'
 
 /** The exit code of a bug (design.md §5). */
 export const CRASH_CODE = 70

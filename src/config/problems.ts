@@ -1,3 +1,5 @@
+import { UNPRINTABLE } from '../base/unprintable.ts'
+
 /** What is wrong with a command line, in the words of spec/gateway.md §2.1. */
 export interface UsageProblem {
   readonly text: string
@@ -17,10 +19,7 @@ const SHOWN_CHARS = 120
 /** Text from outside made fit for a terminal: cut, and without control or bidirectional characters (I-01). */
 export function printable(text: string): string {
   const cut = text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}…` : text
-  return cut.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    c => `\\u{${c.charCodeAt(0).toString(16)}}`,
-  )
+  return cut.replace(UNPRINTABLE, c => `\\u{${c.charCodeAt(0).toString(16)}}`)
 }
 
 const HELP_HINT = "\nFor more information, try '--help'.\n"

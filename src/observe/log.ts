@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { escapeUnprintable } from '../base/unprintable.ts'
 import { LIMITS } from '../limits.ts'
 
 /** What a line may carry beside its text. Values are printed as JSON; a `Secret` prints as a placeholder. */
@@ -63,11 +64,6 @@ export interface RootLogger extends Logger {
   audit(message: string, fields: LogFields): void
 }
 
-/** Control, bidirectional and line-separating characters that JSON itself does not escape (I-01). */
-const UNSAFE = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
-const escapeUnsafe = (json: string): string =>
-  UNSAFE.test(json) ? json.replace(UNSAFE, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
-
 const clip = (value: unknown): unknown => {
   if (typeof value === 'bigint') return value.toString()
   if (typeof value === 'string' && value.length > LIMITS.logFieldChars)
@@ -79,7 +75,7 @@ const clip = (value: unknown): unknown => {
 /** One value as JSON that holds no raw control character; never throws. */
 function printed(value: unknown): string {
   try {
-    return escapeUnsafe(JSON.stringify(value, (_key, inner) => clip(inner)) ?? 'null')
+    return escapeUnprintable(JSON.stringify(value, (_key, inner) => clip(inner)) ?? 'null')
   } catch {
     return '"[unprintable]"'
   }

@@ -453,6 +453,7 @@ const HOSTILE = [
   'a\u0000b',
   'a\u202eb',
   'a\u2066b',
+  'a\u061cb',
   'a\u2028b\u2029c',
   'a\u0085b',
   '\u200bz\ufeff',
@@ -460,7 +461,7 @@ const HOSTILE = [
 ]
 
 /** Control and direction characters that no line may hold; line ends stand between lines only. */
-const UNFIT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/
+const UNFIT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069]/
 
 describe('I-01: hostile text from outside', () => {
   test.each(['json', 'text'])('leaves one fit line for each event in the %s format', async format => {
