@@ -12,7 +12,8 @@ import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
 import { callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
 import { type FakeIssuer, signingKey, startIssuer } from '../kit/issuer.ts'
 import { isListening, listProcesses } from '../kit/processes.ts'
-import { callLiterally, openBare } from '../kit/raw-call.ts'
+import { callHead, callLiterally, openBare } from '../kit/raw-call.ts'
+import { frame, http2Start, openRaw } from '../kit/raw-socket.ts'
 import { runToEnd } from '../kit/run-to-end.ts'
 
 setDefaultTimeout(30_000)
@@ -281,6 +282,20 @@ describe('an end leaves nothing behind: no driver, no directory', () => {
     nothingLeft()
     await issuer.close()
   })
+})
+
+test('C-02 a second signal ends at once with 130, whatever is still under way', async () => {
+  const gateway = await startGateway({ args: [...ABSENT, '--shutdown-grace-secs', '60'] })
+  const raw = await openRaw(gateway.port)
+  // A call whose message never comes holds the drain.
+  raw.send(Buffer.concat([http2Start(), frame(1, 4, 1, callHead('/openshell.v1.OpenShell/ListSandboxes'))]))
+  await raw.until(received => received.length > 0)
+  gateway.child.kill('SIGTERM')
+  await gateway.logged(line => line.message.startsWith('Shutdown signal received'))
+  const began = performance.now()
+  expect(await gateway.stop('SIGINT')).toBe(130)
+  expect(performance.now() - began).toBeLessThan(1000)
+  raw.destroy()
 })
 
 describe('P-01: a working directory full of traps', () => {
