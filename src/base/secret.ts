@@ -1,5 +1,3 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
-
 const HIDDEN = '[secret]'
 
 /** A value that cannot be printed, logged or serialized by accident; only `reveal()` gives it out (P-09). */
@@ -14,11 +12,6 @@ export class Secret {
     return this.#value
   }
 
-  /** Compares in constant time, whatever the lengths (A-06). */
-  equals(other: string): boolean {
-    return timingSafeEqual(digest(this.#value), digest(other))
-  }
-
   toString(): string {
     return HIDDEN
   }
@@ -31,5 +24,3 @@ export class Secret {
     return HIDDEN
   }
 }
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()

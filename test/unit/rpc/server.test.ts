@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { ANONYMOUS } from '../../../src/auth/principal.ts'
+import { GatewayError } from '../../../src/base/errors.ts'
+import type { Handlers } from '../../../src/rpc/handlers.ts'
+import { createPipeline } from '../../../src/rpc/pipeline.ts'
+import { createRpcServer, type RpcServer } from '../../../src/rpc/server.ts'
+import { methodsOf } from '../../../src/wire/codec.ts'
+import { createCapturedLog } from '../../kit/captured-log.ts'
+import { createFakeClock } from '../../kit/clock.ts'
+import { type BareClient, openBare } from '../../kit/raw-call.ts'
+
+const EMPTY = Buffer.alloc(5)
+const service = (rpc: string) => `/openshell.v1.OpenShell/${rpc}`
+
+const clock = createFakeClock()
+const bugs: unknown[] = []
+const finished: [string, number][] = []
+/** What GetSandbox and WatchSandbox do in a test. */
+let behave: () => Promise<never> = () => Promise.reject(new Error('not told'))
+let server: Server
+let rpc: RpcServer
+let client: BareClient
+
+beforeAll(async () => {
+  const pipeline = createPipeline({
+    authenticator: { authenticate: () => ANONYMOUS },
+    clock,
+    log: createCapturedLog(),
+    audit: () => {},
+    observe: (method, code) => void finished.push([method, code]),
+    refusal: () => null,
+  })
+  const handlers: Handlers = { GetSandbox: () => behave(), WatchSandbox: () => behave() }
+  rpc = createRpcServer({
+    ...{ methods: methodsOf('openshell.v1.OpenShell'), handlers, pipeline, maxStreams: 100 },
+    relay: () => behave(),
+    control: () => behave(),
+    answerPlain: () => ({ status: 404, headers: {}, body: '' }),
+    onBug: error => void bugs.push(error),
+  })
+  server = createServer(socket => {
+    const peer = { address: '127.0.0.1', port: 1, certificateFingerprint: null, connection: socket }
+    rpc.accept(socket, peer, () => {})
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  client = openBare(`127.0.0.1:${(server.address() as AddressInfo).port}`)
+})
+afterAll(() => {
+  client.close()
+  rpc.destroy()
+  server.close()
+})
+beforeEach(() => {
+  bugs.length = finished.length = 0
+})
+
+describe('C-07, O-07 a handler with a bug', () => {
+  const throwNow = (): never => {
+    throw new TypeError('secret detail')
+  }
+
+  test.each(['GetSandbox', 'WatchSandbox', 'RelayStream', 'ConnectSupervisor'])(
+    '%s is INTERNAL with the call id and nothing else, and counted once',
+    async name => {
+      for (const bug of [throwNow, () => Promise.reject(new TypeError('secret detail'))]) {
+        bugs.length = finished.length = 0
+        behave = bug as typeof behave
+        const answer = await client.ask(service(name), {}, EMPTY)
+        expect(answer.code).toBe(13)
+        expect(answer.details).toMatch(/^internal error \(call [0-9a-f]{8}-[0-9a-z]+\)$/)
+        expect(bugs).toHaveLength(1)
+        expect(finished).toEqual([[name, 13]])
+      }
+    },
+  )
+
+  test('a refusal is no bug', async () => {
+    behave = () => Promise.reject(new GatewayError('NOT_FOUND', 'sandbox not found'))
+    expect(await client.ask(service('GetSandbox'), {}, EMPTY)).toMatchObject({ code: 5, details: 'sandbox not found' })
+    expect(bugs).toEqual([])
+  })
+
+  test('one that never settles ends at the deadline of its row', async () => {
+    const { promise: started, resolve } = Promise.withResolvers<void>()
+    behave = () => {
+      resolve()
+      return new Promise(() => {})
+    }
+    const answer = client.ask(service('GetSandbox'), {}, EMPTY)
+    await started
+    clock.advance(29_000)
+    expect(finished).toEqual([])
+    clock.advance(1_100)
+    expect(await answer).toMatchObject({ code: 4, details: 'deadline exceeded' })
+  })
+})
