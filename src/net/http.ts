@@ -161,6 +161,8 @@ class Front implements HttpFront {
     if (isLast || this.#connections.isDraining) {
       return this.#close(socket, rawAnswer(answer, versionOf(request)))
     }
+    // The library listens anew at each return, and would warn of it past our log; `isLast` is the bound.
+    socket.setMaxListeners(0)
     socket.write(rawAnswer(answer, '1.1', false))
     if (early.length > 0) socket.unshift(early)
     this.accept(socket, peer, LIMITS.httpIdleMs)

@@ -36,6 +36,14 @@ afterAll(async () => {
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
   expect(metrics).toContain('openshell_gateway_bugs_total 0')
   expect(await gateway.stop()).toBe(0)
+  await until('the end of its words', () => gateway.child.stderr?.readableEnded)
+  // No stranger makes the runtime speak past the log.
+  expect(
+    gateway
+      .output()
+      .split('\n')
+      .filter(line => line !== '' && !line.startsWith('{"time":')),
+  ).toEqual([])
 })
 
 /** Memory of the process in MiB: now, and the most there was. */
@@ -319,6 +327,15 @@ describe('connections that the gateway has ended', () => {
     const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
     return Number(/^openshell_gateway_connections (\d+)$/m.exec(text)![1])
   }
+
+  test('a client whose CONNECTs are refused again and again is let go', async () => {
+    const raw = await openRaw(gateway.port)
+    for (let n = 0; n <= LIMITS.httpRefusedConnects; n++) {
+      raw.send('CONNECT /connect/ssh HTTP/1.1\r\nHost: x\r\n\r\n')
+      await raw.until(received => received.toString('latin1').split('401 Unauthorized').length > n + 1)
+    }
+    await raw.closed()
+  })
 
   test.each<[string, Uint8Array]>([
     ['an HTTP/2 client that says GOAWAY and stays', Buffer.concat([http2Start(), frame(7, 0, 0, Buffer.alloc(8))])],
