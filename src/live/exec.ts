@@ -103,8 +103,10 @@ class ExecRun {
     client.on('error', error => this.#onError(error))
     client.on('close', () => this.#onClose())
     client.on('ready', () => this.#start())
-    // Not an end as the other side makes one, but the loss of it: nobody knows what became of the command (W22).
-    this.#relay.on('error', () => this.#finish(this.#exitOr(lost)))
+    // Not an end as the other side makes one: nobody knows what became of the command (W22).
+    const onLost = () => void (this.#relay.readableEnded || this.#finish(this.#exitOr(lost)))
+    this.#relay.on('error', onLost)
+    this.#relay.once('close', onLost)
     // The library expects a socket that closes when the other end has ended.
     this.#relay.once('end', () => this.#relay.end())
     this.#relay.on('data', () => (this.#heardMs = this.#around.clock.monotonicMs()))

@@ -151,13 +151,25 @@ test('a channel that closes without an exit status is UNAVAILABLE, never an exit
   expect(await run({ exec: channel => void channel.close() }).end).toBe(LOST)
 })
 
-test.each(['in the handshake', 'in the command'])('a relay that is reset %s is UNAVAILABLE (R-04)', async when => {
+test.each([
+  ['reset', 'handshake'],
+  ['reset', 'command'],
+  ['cut', 'handshake'],
+  ['cut', 'command'],
+])('a relay that is %s in the %s is UNAVAILABLE (R-04)', async (how, when) => {
   const started = Promise.withResolvers<void>()
   const { end, relay } = run({ exec: () => started.resolve() })
-  if (when === 'in the command') await started.promise
+  if (when === 'command') await started.promise
   else await turn()
-  relay.destroy(new Error('reset'))
+  relay.destroy(how === 'reset' ? new Error('reset') : undefined)
   expect(await end).toBe(LOST)
+})
+
+test('a daemon that says good-bye in the handshake is told as what it is', async () => {
+  const { end, far } = run({})
+  await turn()
+  far.end()
+  expect(await end).toBe('INTERNAL: failed to establish ssh transport: disconnected')
 })
 
 test('a command that is silent for over 600 s goes on: its daemon hears from the gateway meanwhile (W21)', async () => {
