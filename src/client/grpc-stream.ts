@@ -1,6 +1,7 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import { LIMITS } from '../limits.ts'
 import { codec, type Init, type MessageName } from '../wire/codec.ts'
+import { MessageReader } from '../wire/message-reader.ts'
 import type { Messages } from '../wire/messages.generated.ts'
 import { faultOf } from './channel.ts'
 
@@ -115,18 +116,12 @@ export class GrpcStream<Request extends MessageName, Response extends MessageNam
 
   /** Messages until the other end is done; ends early, without an error, when the stream breaks off. */
   async *messages(): AsyncGenerator<Messages[Response]> {
-    let held: Buffer = Buffer.alloc(0)
+    const reader = new MessageReader(LIMITS.sendMessageBytes)
     const pieces = this.#stream as AsyncIterable<Buffer>
     try {
       for await (const piece of pieces) {
-        held = held.length > 0 ? Buffer.concat([held, piece]) : piece
-        while (held.length >= PREFIX_BYTES) {
-          const size = held.readUInt32BE(1)
-          if (size > LIMITS.sendMessageBytes) return this.cancel()
-          if (held.length < PREFIX_BYTES + size) break
-          yield codec(this.#response).decode(held.subarray(PREFIX_BYTES, PREFIX_BYTES + size))
-          held = held.subarray(PREFIX_BYTES + size)
-        }
+        for (const bytes of reader.push(piece)) yield codec(this.#response).decode(bytes)
+        if (reader.fault) return this.cancel()
       }
     } catch {
       if (!this.#stream.closed) this.#stream.close(NO_ERROR)

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { Gathered } from '../base/gathered.ts'
 import { LIMITS } from '../limits.ts'
 
 /**
@@ -29,7 +30,9 @@ const NOTHING = Buffer.alloc(0)
 export class FrameReader {
   readonly #sink: FrameSink
   /** Collected head, or the whole of a frame that is not plain data. */
-  #held: Buffer = NOTHING
+  readonly #held = new Gathered()
+  /** Bytes without which nothing can be done about what is held. */
+  #need = 0
   /** Bytes of data still to come of the frame under way. */
   #dataLeft = 0
   #stopped = false
@@ -40,12 +43,16 @@ export class FrameReader {
 
   /** Bytes of an unfinished frame are held: the stream must not end here. */
   get midFrame(): boolean {
-    return this.#dataLeft > 0 || this.#held.length > 0
+    return this.#dataLeft > 0 || this.#held.size > 0
   }
 
   push(piece: Buffer): void {
-    let rest = this.#held.length > 0 ? Buffer.concat([this.#held, piece]) : piece
-    this.#held = NOTHING
+    let rest = piece
+    if (this.#held.size > 0) {
+      this.#held.append(piece)
+      if (this.#held.size < this.#need) return
+      rest = this.#held.take()
+    }
     while (rest.length > 0 && !this.#stopped) {
       if (this.#dataLeft > 0) {
         const part = rest.length <= this.#dataLeft ? rest : rest.subarray(0, this.#dataLeft)
@@ -55,16 +62,14 @@ export class FrameReader {
         continue
       }
       const used = this.#open(rest)
-      if (used === 0) {
-        this.#held = rest
-        return
-      }
+      if (used === 0) return this.#held.append(rest)
       rest = rest.subarray(used)
     }
   }
 
   /** Takes the head of a frame, or all of it; 0 = more bytes are needed. */
   #open(bytes: Buffer): number {
+    this.#need = bytes.length + 1
     if (bytes.length < PREFIX_BYTES) return 0
     if (bytes[0] !== 0) return this.#stop('compressed')
     const size = bytes.readUInt32BE(1)
@@ -76,7 +81,8 @@ export class FrameReader {
       this.#dataLeft = size - head
       return PREFIX_BYTES + head
     }
-    if (bytes.length < PREFIX_BYTES + size) return 0
+    this.#need = PREFIX_BYTES + size
+    if (bytes.length < this.#need) return 0
     const frame = parseFrame(bytes.subarray(PREFIX_BYTES, PREFIX_BYTES + size))
     if (typeof frame === 'string') return this.#stop(frame)
     if ('channelId' in frame) this.#sink.init(frame.channelId)

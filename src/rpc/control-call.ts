@@ -3,6 +3,7 @@ import { GatewayError, GRPC_CODES } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { ControlStream } from '../live/supervisor-session.ts'
 import { codec, type Init, WireError } from '../wire/codec.ts'
+import { MessageReader } from '../wire/message-reader.ts'
 import type { GatewayMessage, SupervisorMessage } from '../wire/messages.generated.ts'
 import { type CallOpening, GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
@@ -14,7 +15,6 @@ import { type StreamStatus, writeStatusTo } from './stream-status.ts'
 export type ControlHandler = (control: ControlStream, context: CallContext) => Promise<void>
 
 const PREFIX_BYTES = 5
-const NOTHING = Buffer.alloc(0)
 const inbound = codec('openshell.v1.SupervisorMessage')
 const outbound = codec('openshell.v1.GatewayMessage')
 
@@ -55,7 +55,7 @@ async function run(call: GatewayCall, control: ControlCall, serving: StreamServi
 class ControlCall implements ControlStream {
   readonly #stream: ServerHttp2Stream
   readonly #wire: StreamStatus
-  #held: Buffer = NOTHING
+  readonly #reader = new MessageReader(LIMITS.receiveMessageBytes)
   #early: SupervisorMessage[] = []
   #take: ((message: SupervisorMessage) => void) | null = null
   #onOver: ((error: GatewayError | null) => void) | null = null
@@ -80,7 +80,6 @@ class ControlCall implements ControlStream {
   finish(error: GatewayError | null): void {
     if (this.#over !== undefined) return
     this.#over = error
-    this.#held = NOTHING
     this.#drain()
     this.#onOver?.(error)
     this.#take = this.#onOver = null
@@ -121,23 +120,17 @@ class ControlCall implements ControlStream {
 
   #receive(piece: Buffer): void {
     if (this.#over !== undefined) return
-    let rest = this.#held.length > 0 ? Buffer.concat([this.#held, piece]) : piece
-    while (rest.length >= PREFIX_BYTES && this.#over === undefined) {
-      if (rest[0] !== 0) return this.finish(new GatewayError('INTERNAL', 'compressed messages are not supported'))
-      const size = rest.readUInt32BE(1)
-      if (size > LIMITS.receiveMessageBytes)
-        return this.finish(
-          new GatewayError(
+    for (const bytes of this.#reader.push(piece)) if (this.#over === undefined) this.#deliver(bytes)
+    const { fault } = this.#reader
+    if (fault === null) return
+    this.finish(
+      fault === 'compressed'
+        ? new GatewayError('INTERNAL', 'compressed messages are not supported')
+        : new GatewayError(
             'RESOURCE_EXHAUSTED',
-            `Received message larger than max (${size} vs ${LIMITS.receiveMessageBytes})`,
+            `Received message larger than max (${fault.bytes} vs ${LIMITS.receiveMessageBytes})`,
           ),
-        )
-      if (rest.length < PREFIX_BYTES + size) break
-      this.#deliver(rest.subarray(PREFIX_BYTES, PREFIX_BYTES + size))
-      rest = rest.subarray(PREFIX_BYTES + size)
-    }
-    // A copy: a slice of a few bytes would keep the whole piece.
-    this.#held = this.#over === undefined && rest.length > 0 ? Buffer.from(rest) : NOTHING
+    )
   }
 
   #deliver(bytes: Buffer): void {

@@ -148,8 +148,9 @@ export async function startRelayWorld(options: RelayWorldOptions): Promise<Relay
       return { sandboxId, token: String(token), connectPath: '/connect/ssh' }
     },
     async tunnel(ticket) {
-      const { socket } = await openTunnel(endpoint, ticket)
+      const { socket, early } = await openTunnel(endpoint, ticket)
       socket.on('error', () => {})
+      if (early.length > 0) socket.unshift(early)
       stops.push(() => socket.destroy())
       return socket
     },
