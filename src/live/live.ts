@@ -55,12 +55,12 @@ export function createLive({ store, driver, clock, log, recreate }: LiveDeps): L
   const relays = createRelays({ clock, log, supervisors })
   const tunnels = createTunnels(clock)
   const reconciler = createReconciler({ driver, store, state, events, deletions, clock, log, recreate })
-  // Whoever removes a sandbox, nothing of it lives on (W15).
-  state.onRemoved(id => {
-    supervisors.drop(id)
+  // Whoever removes a sandbox, nothing of it lives on (W15); its driver may take long to be done with it (W17).
+  state.onStreamsClosed(id => {
     relays.drop(id)
     tunnels.cutSandbox(id)
   })
+  state.onRemoved(id => supervisors.drop(id))
   let reaper: { cancel(): void } | null = null
 
   return {

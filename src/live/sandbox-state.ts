@@ -43,7 +43,7 @@ export interface SandboxState {
   observe(id: string, status: ComputeDriverSandboxStatus | null, listedMs?: number): Promise<ObserveResult>
   /** The record and all that depends on it go in one transaction; watchers, logs and events end (decision 19, W13). */
   remove(id: string, how: Closing['how']): Promise<boolean>
-  /** Ends watches, logs and events of a sandbox whose record stays for a while. */
+  /** Ends all that streams from or into a sandbox whose record stays for a while. */
   closeStreams(id: string, lastPayload: Uint8Array | null): void
   supervisorConnected(id: string, sessionId: string): Promise<void>
   /** Of a session that another one has replaced, it changes nothing (W36). */
@@ -51,6 +51,8 @@ export interface SandboxState {
   isConnected(id: string): boolean
   /** Whether a sandbox of that id was here and is gone. */
   isGone(id: string): boolean
+  /** Runs `listener` when a sandbox is on its way out or gone, to end what else streams from or into it (W17). */
+  onStreamsClosed(listener: (id: string) => void): void
   /** Runs `listener` after a sandbox went away, to end what else lives for it (W15). */
   onRemoved(listener: (id: string) => void): void
 }
@@ -71,7 +73,8 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
   const lock = createKeyedLock()
   const sessions = new Map<string, string>()
   const gone = new Set<string>()
-  const listeners: ((id: string) => void)[] = []
+  const whenClosed: ((id: string) => void)[] = []
+  const whenRemoved: ((id: string) => void)[] = []
   const sandboxCodec = codec('openshell.v1.Sandbox')
   const ageMs = (row: StoredObject) => clock.nowMs() - row.createdAtMs
 
@@ -111,6 +114,7 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
     deps.logs.remove(id)
     deps.events.remove(id)
     bus.end(id, closing)
+    for (const listener of whenClosed) listener(id)
   }
 
   const report = (before: number, { sandbox, row }: Mutated) => {
@@ -178,7 +182,7 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
         ])
         forget(id)
         closeStreams(id, { how, lastPayload: row?.payload ?? null })
-        for (const listener of listeners) listener(id)
+        for (const listener of whenRemoved) listener(id)
         return existed
       }),
     closeStreams: (id, lastPayload) => closeStreams(id, { how: 'deleted', lastPayload }),
@@ -198,6 +202,7 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
     },
     isConnected: id => sessions.has(id),
     isGone: id => gone.has(id),
-    onRemoved: listener => void listeners.push(listener),
+    onStreamsClosed: listener => void whenClosed.push(listener),
+    onRemoved: listener => void whenRemoved.push(listener),
   }
 }

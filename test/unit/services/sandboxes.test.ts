@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { PassThrough } from 'node:stream'
 import { StoreFailure } from '../../../src/store/store.ts'
 import { codec } from '../../../src/wire/codec.ts'
 import { SandboxPhase } from '../../../src/wire/messages.generated.ts'
+import { createCapturedLog } from '../../kit/captured-log.ts'
 import { driverFault } from '../../kit/memory-driver.ts'
 import { createSandboxWorld, type SandboxWorld, settle } from '../../kit/sandbox-world.ts'
 
@@ -268,6 +270,23 @@ describe('delete', () => {
     expect(await world.phase('a')).toBe(DELETING)
     await world.driver.gone(id)
     expect(await world.phase('a')).toBe(MISSING)
+  })
+
+  test('what streams into a sandbox ends once the driver accepted the delete, however long it takes (W17)', async () => {
+    const id = await world.make('a')
+    const { supervisors, relays, tunnels } = world.live
+    const caller = { proof: 'none', boundTo: null, fingerprint: null, address: 'a', connection: {} } as const
+    const control = { listen() {}, pause() {}, send: async () => {} }
+    void supervisors.serve({ sandboxId: id, instanceId: 'i' }, caller, control, createCapturedLog()).catch(() => {})
+    const never = new AbortController().signal
+    const [running, pending] = [await relays.open(id, 1, never), await relays.open(id, 1, never)]
+    const relay = new PassThrough()
+    relays.claim(running.channelId, caller)(relay)
+    const tunnel = tunnels.admit({ id: 'session', sandboxId: id, expiresAtMs: 0 })!
+    await world.call('DeleteSandbox', { name: 'a' })
+    expect(await world.phase('a')).toBe(DELETING)
+    expect([relay.destroyed, tunnel.signal.reason, relays.pending]).toEqual([true, 'sandbox gone', 0])
+    await expect(pending.claimed).rejects.toThrow('relay channel dropped')
   })
 
   test('a driver that never reports the end is asked for it (W12)', async () => {
