@@ -26,6 +26,8 @@ export interface ExecSurroundings {
 }
 
 const TIMEOUT_EXIT_CODE = 124
+/** What an event weighs beside its bytes: a daemon may send any number of packets with next to nothing in them. */
+const EVENT_BYTES = 256
 const TERMINAL = { term: 'xterm-256color', cols: 80, rows: 24, width: 0, height: 0 }
 
 type Outcome = { readonly exitCode: number } | { readonly error: GatewayError }
@@ -215,7 +217,7 @@ class ExecRun {
   #emit(event: Init<ExecSandboxEvent>, bytes: number): void {
     if (this.#isSettled) return
     this.#queue.push(event)
-    this.#queuedBytes += bytes
+    this.#queuedBytes += bytes + EVENT_BYTES
     this.#received += bytes
     // The relay is held back, not the channels: so output keeps the order in which it came.
     if (this.#queuedBytes > LIMITS.execBufferBytes) this.#relay.pause()
@@ -230,7 +232,7 @@ class ExecRun {
         const event = this.#queue.shift()
         if (!event) return
         await this.#around.write(event)
-        this.#queuedBytes -= (event.stdout ?? event.stderr)!.data!.length
+        this.#queuedBytes -= (event.stdout ?? event.stderr)!.data!.length + EVENT_BYTES
         if (this.#relay.isPaused() && this.#queuedBytes < LIMITS.execBufferBytes / 2) this.#relay.resume()
       }
     } catch (error) {

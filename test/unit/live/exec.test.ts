@@ -23,6 +23,12 @@ beforeEach(() => {
 })
 afterEach(() => jest.useRealTimers())
 
+/** The parts of ssh2's channel that send a packet as it is. */
+interface Inside {
+  readonly _client: { readonly _protocol: { channelData(channel: number, data: Buffer): void } }
+  readonly outgoing: { readonly id: number }
+}
+
 /** What the daemon does with a session, or with the one channel that was asked for. */
 interface Daemon {
   session?(session: Session): void
@@ -228,6 +234,19 @@ test('output that outruns its reader is held back at the daemon, for 700 s if ne
   gate.resolve()
   expect(await end).toBe('exit 0')
   expect(taken()).toBe(64 * MIB)
+})
+
+test.each([0, 1])('output in packets of %d bytes is held back no later than other output (R-01)', async size => {
+  const daemon = {
+    exec(channel: ServerChannel) {
+      // The library's own way to write sends nothing for nothing.
+      const { _client: connection, outgoing } = channel as unknown as Inside
+      for (let packet = 0; packet < 20_000; packet++)
+        connection._protocol.channelData(outgoing.id, Buffer.alloc(size, 'x'))
+    },
+  }
+  const { relay } = run(daemon, {}, () => new Promise(() => {}))
+  await until(() => relay.isPaused())
 })
 
 test('output goes on through key exchanges that the daemon starts, as after each GiB (W40)', async () => {
