@@ -48,6 +48,12 @@ function toSession(row: StoredObject): FoundSession {
   }
 }
 
+/** Whether a session that was found a moment ago is still there and not revoked. */
+export async function isCurrent(reads: StoreReads, session: FoundSession): Promise<boolean> {
+  const row = await reads.get('ssh_session', session.id)
+  return row !== null && !toSession(row).revoked
+}
+
 /** Expired exactly when now is past the expiry (spec/sandbox.md §7.3). */
 export const isExpired = (session: FoundSession, nowMs: number): boolean =>
   session.expiresAtMs > 0 && nowMs > session.expiresAtMs

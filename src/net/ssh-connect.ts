@@ -5,7 +5,7 @@ import { errorText, GatewayError } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import { joinStreams } from '../live/relay-pipe.ts'
 import type { Relays } from '../live/relays.ts'
-import { type FoundSession, findSshSession, isExpired } from '../live/ssh-sessions.ts'
+import { type FoundSession, findSshSession, isCurrent, isExpired } from '../live/ssh-sessions.ts'
 import type { Tunnels } from '../live/tunnels.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Peer } from '../rpc/context.ts'
@@ -121,6 +121,8 @@ export function createSshConnect(deps: SshConnectDeps): SshConnect {
     }
     const early = new EarlyBytes(socket)
     try {
+      // A revocation since the first look found no tunnel to cut; from here on it finds this one.
+      if (!(await isCurrent(deps.store, session))) throw new Refused(401)
       const relay = await openRelay(session, AbortSignal.any([early.gone.signal, slot.signal]), log)
       const bytes = early.stop()
       if (head.length + bytes.length > 0) relay.write(Buffer.concat([head, bytes]))

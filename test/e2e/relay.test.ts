@@ -118,6 +118,22 @@ test('a revoked session loses its open tunnel within a second and opens no other
   client.close()
 })
 
+test('a session that is revoked while its tunnel is being opened opens none (A-15)', async () => {
+  const { client, token, socket, open } = await tunnel()
+  socket.destroy()
+  const { store } = plane
+  const get = store.get
+  store.get = async (type, id) => {
+    const row = await get.call(store, type, id)
+    if (type !== 'sandbox') return row
+    store.get = get
+    await callOnce(client.open('RevokeSshSession'), { token })
+    return row
+  }
+  await expect(open()).rejects.toThrow('gateway CONNECT failed with status 401')
+  client.close()
+})
+
 test('a client that leaves while it waits for a supervisor gives its place back (W34)', async () => {
   await plane.addSandbox('lonely')
   const client = await connectGateway(target())
