@@ -45,7 +45,8 @@ export interface SandboxState {
   remove(id: string, how: Closing['how']): Promise<boolean>
   /** Ends all that streams from or into a sandbox whose record stays for a while. */
   closeStreams(id: string, lastPayload: Uint8Array | null): void
-  supervisorConnected(id: string, sessionId: string): Promise<void>
+  /** False = there is no such record. */
+  supervisorConnected(id: string, sessionId: string): Promise<boolean>
   /** Of a session that another one has replaced, it changes nothing (W36). */
   supervisorDisconnected(id: string, sessionId: string): Promise<void>
   isConnected(id: string): boolean
@@ -194,6 +195,7 @@ export function createSandboxState(deps: SandboxStateDeps): SandboxState {
         ),
       )
       if (!mutated && sessions.get(id) === sessionId) sessions.delete(id)
+      return mutated !== null
     },
     async supervisorDisconnected(id, sessionId) {
       if (sessions.get(id) !== sessionId) return

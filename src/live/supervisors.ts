@@ -9,6 +9,7 @@ import { type ControlStream, SupervisorSession } from './supervisor-session.ts'
 
 /** Who is told that a sandbox has, or has lost, its supervisor (spec/sandbox.md §9). Failures are logged. */
 export interface SupervisorPhase {
+  /** Answers false when there is no such sandbox any more. */
   supervisorConnected(sandboxId: string, sessionId: string): Promise<unknown> | unknown
   supervisorDisconnected(sandboxId: string, sessionId: string): Promise<unknown> | unknown
 }
@@ -61,11 +62,12 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
   const listeners: SessionListener[] = []
   let draining = false
 
-  const tell = async (what: 'supervisorConnected' | 'supervisorDisconnected', session: SupervisorSession) => {
+  const tell = async (what: keyof SupervisorPhase, session: SupervisorSession): Promise<unknown> => {
     try {
-      await deps.phase[what](session.sandboxId, session.id)
+      return await deps.phase[what](session.sandboxId, session.id)
     } catch (error) {
       log.warn('sandbox phase not updated', { sandbox_id: session.sandboxId, event: what, cause: errorText(error) })
+      return null
     }
   }
 
@@ -90,6 +92,9 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
       peer: next.address,
     })
   }
+
+  const endGone = (session: SupervisorSession | undefined) =>
+    session?.end(new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound))
 
   const register = (session: SupervisorSession) => {
     const old = sessions.get(session.sandboxId)
@@ -131,7 +136,8 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
       register(session)
       try {
         const running = session.run(stream)
-        void tell('supervisorConnected', session)
+        // It may have gone since this call looked for it.
+        void tell('supervisorConnected', session).then(isThere => isThere === false && endGone(session))
         await running
         if (sessions.get(session.sandboxId) === session)
           log.info('supervisor session: stream closed by supervisor', {
@@ -176,7 +182,7 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
     },
     listen: listener => void listeners.push(listener),
     drop(sandboxId) {
-      sessions.get(sandboxId)?.end(new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound))
+      endGone(sessions.get(sandboxId))
       for (const waiter of [...(waiters.get(sandboxId) ?? [])])
         waiter.fail(new GatewayError('UNAVAILABLE', RELAY_TEXTS.sessionMissing))
     },

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { LIMITS } from '../../../src/limits.ts'
 import { codec } from '../../../src/wire/codec.ts'
 import { SandboxPhase } from '../../../src/wire/messages.generated.ts'
+import { createCapturedLog } from '../../kit/captured-log.ts'
 import { driverFault } from '../../kit/memory-driver.ts'
 import { createSandboxWorld, type SandboxWorld, settle } from '../../kit/sandbox-world.ts'
 
@@ -249,9 +250,13 @@ describe('supervisor (spec/sandbox.md §9)', () => {
     expect(await world.phase('a')).toBe(ERROR)
   })
 
-  test('of an id without record it is forgotten', async () => {
-    await world.live.state.supervisorConnected('nobody', 's')
-    expect(world.live.state.isConnected('nobody')).toBe(false)
+  test('of an id without record it is forgotten, and told that its sandbox is gone (W15)', async () => {
+    const caller = { proof: 'none', boundTo: null, fingerprint: null, address: 'a', connection: {} } as const
+    const control = { listen() {}, pause() {}, send: async () => {} }
+    const { state, supervisors } = world.live
+    const serving = supervisors.serve({ sandboxId: 'nobody', instanceId: 'i' }, caller, control, createCapturedLog())
+    await expect(serving).rejects.toMatchObject({ kind: 'NOT_FOUND', publicText: 'sandbox not found' })
+    expect([state.isConnected('nobody'), supervisors.size]).toEqual([false, 0])
   })
 })
 
