@@ -3,6 +3,7 @@
  * bound, and memory and descriptors go back to where they were. OPENSHELL_SOAK=1 takes a minute for each long one.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import type { Duplex } from 'node:stream'
 import { LIMITS } from '../../src/limits.ts'
 import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
+import { openRaw } from '../kit/raw-socket.ts'
 import { echo, type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
 const SOAK = process.env['OPENSHELL_SOAK'] === '1'
@@ -20,6 +22,7 @@ const QUIET_MS = LIMITS.quietPauseMs + 3 * LIMITS.quietLookMs
 const MIB = 1 << 20
 const CHURN_SECS = SOAK ? 60 : 5
 const PER_SECOND = 100
+const WHOLE_MIB = SOAK ? 512 : 8
 
 let dir: string
 let world: RelayWorld
@@ -114,6 +117,71 @@ test(`R-04 ${PER_SECOND} relays opened and dropped each second leave nothing beh
   expect(await churn(tickets, CHURN_SECS)).toBe(CHURN_SECS * PER_SECOND)
   await backTo(start)
   supervisor.stop()
+})
+
+/** Takes everything to the end: its digest. */
+function digestOf(stream: Duplex): Promise<string> {
+  const hash = createHash('sha256')
+  return new Promise((resolve, reject) => {
+    stream.on('data', (part: Buffer) => hash.update(part))
+    stream.once('end', () => resolve(hash.digest('hex')))
+    stream.once('close', () => reject(new Error('closed before its end')))
+    stream.resume()
+  })
+}
+
+/** Writes random bytes in pieces of all sizes from one byte on, then ends; their digest. */
+async function pourPieces(stream: Duplex, bytes: number): Promise<string> {
+  const hash = createHash('sha256')
+  const pool = randomBytes(MIB)
+  for (let left = bytes, n = 0; left > 0; n++) {
+    const size = Math.min(left, n % 8 < 6 ? 1 + (n % 8) : 1 + ((n * 7919) % 262_144))
+    const from = (n * 31) % (MIB - 262_144)
+    const piece = pool.subarray(from, from + size)
+    hash.update(piece)
+    left -= size
+    if (!stream.write(piece)) await new Promise(resolve => stream.once('drain', resolve))
+  }
+  stream.end()
+  return hash.digest('hex')
+}
+
+test('R-12 no byte of a tunnel is lost or doubled, whichever side ends first', async () => {
+  const id = await world.create('whole')
+  const relays: Duplex[] = []
+  await world.supervise(id, relay => void relays.push(relay.on('error', () => {})))
+  await world.ready('whole')
+  const ticket = await world.ticket(id)
+  for (const first of ['client', 'sandbox'] as const) {
+    const client = await world.tunnel(ticket)
+    const sandbox = await until('the claim', () => relays.shift())
+    const [one, other] = first === 'client' ? [client, sandbox] : [sandbox, client]
+    const [heard, answered] = [digestOf(other), digestOf(one)]
+    expect(await pourPieces(one, WHOLE_MIB * MIB)).toBe(await heard)
+    // One direction is over; the other goes on.
+    expect(await pourPieces(other, WHOLE_MIB * MIB)).toBe(await answered)
+  }
+})
+
+test('R-12 what a client says before its tunnel stands reaches the sandbox first', async () => {
+  const id = await world.create('early')
+  let heard = ''
+  await world.supervise(id, relay => {
+    relay
+      .on('error', () => {})
+      .on('data', part => {
+        heard += part
+      })
+  })
+  await world.ready('early')
+  const { token } = await world.ticket(id)
+  const raw = await openRaw(world.gateway.port)
+  raw.send(`CONNECT /connect/ssh HTTP/1.1\r\nX-Sandbox-Id: ${id}\r\nX-Sandbox-Token: ${token}\r\n\r\nfirst,`)
+  for (const letter of 'second,') raw.send(letter)
+  await raw.until(received => received.includes('200 OK'))
+  raw.send('third')
+  await until('all of it', () => heard === 'first,second,third')
+  raw.destroy()
 })
 
 test('R-01 R-03 a reader that stops holds its source back; one that vanishes ends it', async () => {
