@@ -30,6 +30,12 @@ const TIMEOUT_EXIT_CODE = 124
 const EVENT_BYTES = 256
 const TERMINAL = { term: 'xterm-256color', cols: 80, rows: 24, width: 0, height: 0 }
 
+/** Private to ssh2, whose own way to send a signal does nothing once standard input has ended. */
+interface Inside {
+  readonly _client: { readonly _protocol: { signal(channel: number, name: string): void } }
+  readonly outgoing: { readonly id: number }
+}
+
 type Outcome = { readonly exitCode: number } | { readonly error: GatewayError }
 
 const lost = (): Outcome => ({ error: new GatewayError('UNAVAILABLE', RELAY_TEXTS.relayDropped) })
@@ -74,7 +80,7 @@ class ExecRun {
   #received = 0
   #writing: Promise<void> = Promise.resolve()
   #isWriting = false
-  readonly #onAbort = () => this.#cancel()
+  readonly #onAbort = () => this.#finish({ error: new GatewayError('CANCELLED', 'call ended') })
 
   constructor(client: Client, relay: Duplex, job: ExecJob, around: ExecSurroundings) {
     this.#client = client
@@ -87,12 +93,13 @@ class ExecRun {
     if (job.timeoutMs > 0)
       this.#timers.push(around.clock.after(job.timeoutMs, () => this.#finish({ exitCode: TIMEOUT_EXIT_CODE })))
     this.#connect()
-    if (around.signal.aborted) this.#cancel()
+    if (around.signal.aborted) this.#onAbort()
   }
 
   #finish(outcome: Outcome): void {
     if (this.#isSettled) return
     this.#isSettled = true
+    this.#endCommand()
     this.#settle(outcome)
   }
 
@@ -184,7 +191,7 @@ class ExecRun {
     })
     channel.on('close', () => this.#finish(this.#exitOr(lost)))
     channel.end(this.#job.stdin.length > 0 ? Buffer.from(this.#job.stdin) : undefined)
-    if (this.#isSettled) this.#cancel()
+    if (this.#isSettled) this.#endCommand()
   }
 
   /**
@@ -250,11 +257,12 @@ class ExecRun {
     while (this.#isWriting) await this.#writing
   }
 
-  /** The caller is gone: the command is asked, then made, to end (W20). */
-  #cancel(): void {
-    this.#finish({ error: new GatewayError('CANCELLED', 'call ended') })
+  /** Nobody waits for the command any more, be it that the caller is gone or the time over: it is asked, then made, to end (W20). */
+  #endCommand(): void {
+    if (this.#exitCode !== null) return
     try {
-      this.#channel?.signal('TERM')
+      const { _client: connection, outgoing } = (this.#channel ?? {}) as Partial<Inside>
+      connection?._protocol.signal(outgoing!.id, 'TERM')
       this.#channel?.close()
     } catch {
       // The connection is already gone, which ends the command as well as it can be.

@@ -4,14 +4,14 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readEndpoint } from '../../src/client/channel.ts'
 import { ANONYMOUS } from '../../src/client/credential.ts'
 import { connectGateway } from '../../src/client/session.ts'
 import { startBackground } from '../kit/background.ts'
-import { EXECUTABLE, SECRET } from '../kit/gateway.ts'
+import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
 import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../kit/openssh-daemon.ts'
 import { type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
 
@@ -122,6 +122,26 @@ describe.each(daemons)('a Python supervisor with %s behind it', daemon => {
       child.exited,
     ])
     expect({ stdout, stderr, code }).toEqual({ stdout: 'through', stderr: '', code: 5 })
+  })
+
+  test.if(daemon === 'sshd')('a command over its time, or without its caller, is ended (W20)', async () => {
+    const runs = (file: string) => {
+      try {
+        return process.kill(Number(readFileSync(join(dir, 'home', file), 'utf8')), 0)
+      } catch {
+        return false
+      }
+    }
+    const command = (file: string) => ['sh', '-c', `echo $$ > ${file}; exec sleep 60`]
+    expect(await exec(command('late'), { timeout_seconds: 1 })).toMatchObject({ code: 0, exit: 124 })
+    await until('the command over its time to end', () => !runs('late'), 2000)
+    const client = await world.client()
+    const stream = client.open('ExecSandbox')
+    await stream.send({ sandbox_id: id, command: command('left') })
+    stream.end()
+    await until('the command to run', () => runs('left'))
+    client.close()
+    await until('the command without a caller to end', () => !runs('left'), 2000)
   })
 
   test('the supervisor is killed in the middle of an exec', async () => {

@@ -45,13 +45,17 @@ interface Running {
   readonly relay: Duplex
   /** Bytes of output that the caller has taken. */
   taken(): number
+  /** How often the daemon received a message of which its library says this. */
+  heard(what: string): number
 }
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 function run(daemon: Daemon, job: Partial<ExecJob> = {}, take: () => Promise<void> = async () => {}): Running {
   const [relay, far] = createDuplexPair()
-  const server = new Server({ hostKeys: [HOST_KEY], keepaliveInterval: NEVER }, connection => {
+  const inbound: string[] = []
+  const debug = (line: string) => line.includes('Inbound: ') && inbound.push(line)
+  const server = new Server({ hostKeys: [HOST_KEY], keepaliveInterval: NEVER, debug }, connection => {
     connection.on('error', () => {})
     connection.on('authentication', attempt => attempt.accept())
     connection.on('request', (_accept, reject) => reject?.())
@@ -78,7 +82,8 @@ function run(daemon: Daemon, job: Partial<ExecJob> = {}, take: () => Promise<voi
     },
   )
   const taken = () => events.reduce((sum, event) => sum + (event.stdout?.data?.length ?? 0), 0)
-  return { events, end, far, relay, taken }
+  const heard = (what: string) => inbound.filter(line => line.includes(what)).length
+  return { events, end, far, relay, taken, heard }
 }
 
 /** Writes so many bytes as the channel takes them, then calls `then`. */
@@ -152,6 +157,24 @@ test('output behind the exit status arrives whole, however slowly it is read', a
   expect(await end).toBe('exit 0')
   expect(taken()).toBe(4 * MIB)
 })
+
+test.each(['reads', 'does not read'])(
+  'a command over its time is told to end, also when its caller %s (W20)',
+  async how => {
+    const started = Promise.withResolvers<void>()
+    const reads = Promise.withResolvers<void>()
+    if (how === 'reads') reads.resolve()
+    const daemon = { exec: (channel: ServerChannel) => void channel.write('x', () => started.resolve()) }
+    const { end, heard } = run(daemon, { timeoutMs: 5000 }, () => reads.promise)
+    await started.promise
+    for (let turns = 0; turns < 20; turns++) await turn()
+    clock.advance(5000)
+    await until(() => heard('CHANNEL_CLOSE') > 0)
+    expect(heard('signal: TERM')).toBe(1)
+    reads.resolve()
+    expect(await end).toBe('exit 124')
+  },
+)
 
 test('a channel that closes without an exit status is UNAVAILABLE, never an exit code (W22)', async () => {
   expect(await run({ exec: channel => void channel.close() }).end).toBe(LOST)
