@@ -1,4 +1,5 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import { flushQueued } from '../base/http2-queue.ts'
 import { LIMITS } from '../limits.ts'
 import { codec, type Init, type MessageName } from '../wire/codec.ts'
 import { MessageReader } from '../wire/message-reader.ts'
@@ -99,7 +100,10 @@ export class GrpcStream<Request extends MessageName, Response extends MessageNam
     const head = Buffer.alloc(PREFIX_BYTES)
     head.writeUInt32BE(bytes.length, 1)
     const stream = this.#stream
-    if (stream.destroyed || stream.writableEnded || stream.write(Buffer.concat([head, bytes]))) return Promise.resolve()
+    if (stream.destroyed || stream.writableEnded) return Promise.resolve()
+    const isRoomLeft = stream.write(Buffer.concat([head, bytes]))
+    flushQueued(stream.session)
+    if (isRoomLeft) return Promise.resolve()
     return new Promise(resolve => {
       stream.once('drain', resolve)
       stream.once('close', resolve)

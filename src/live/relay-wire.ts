@@ -2,6 +2,7 @@ import type { Http2Stream } from 'node:http2'
 import { Duplex } from 'node:stream'
 import { systemClock, type Timer } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
+import { flushQueued } from '../base/http2-queue.ts'
 import { RELAY_TEXTS as TEXTS } from '../domain/relay-texts.ts'
 import { LIMITS } from '../limits.ts'
 import { encodeData, FrameReader, type OddFrame } from './relay-frame.ts'
@@ -135,6 +136,7 @@ export class RelayWire extends Duplex {
     if (this.#stream.destroyed || this.#stream.closed) return done()
     if (bytes.length === 0 || this.#stream.write(encodeData(bytes))) done()
     else this.#waiting = done
+    flushQueued(this.#stream.session)
   }
 
   override _read(): void {
@@ -151,6 +153,7 @@ export class RelayWire extends Duplex {
 
   override _final(done: () => void): void {
     this.#stream.end()
+    flushQueued(this.#stream.session)
     done()
   }
 

@@ -19,6 +19,8 @@ export interface CallOpening {
   readonly path: string
   /** A call that asks for proof passed the pipeline: its connection is not a stranger's any more. */
   readonly onAdmitted: () => void
+  /** Something was written. */
+  readonly onWritten: () => void
 }
 
 /** Contexts of calls that passed the pipeline, found by the handler through the metadata object it is given. */
@@ -131,6 +133,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
       details: status.code === GRPC_CODES.OK ? '' : status.details.toWellFormed(),
       metadata: status.metadata ?? null,
     })
+    this.#opening.onWritten()
     this.#finish(status.code)
   }
 
@@ -143,10 +146,12 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
 
   sendMetadata(metadata: Metadata): void {
     this.#wire.sendMetadata(metadata)
+    this.#opening.onWritten()
   }
 
   sendMessage(message: unknown, callback: () => void): void {
     this.#wire.sendMessage(message, callback)
+    this.#opening.onWritten()
   }
 
   startRead(): void {

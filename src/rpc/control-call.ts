@@ -1,5 +1,6 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { GatewayError, GRPC_CODES } from '../base/errors.ts'
+import { flushQueued } from '../base/http2-queue.ts'
 import { LIMITS } from '../limits.ts'
 import type { ControlStream } from '../live/supervisor-session.ts'
 import { codec, type Init, WireError } from '../wire/codec.ts'
@@ -109,7 +110,9 @@ class ControlCall implements ControlStream {
     frame[0] = 0
     frame.writeUInt32BE(bytes.length, 1)
     frame.set(bytes, PREFIX_BYTES)
-    if (this.#stream.write(frame)) return Promise.resolve()
+    const isRoomLeft = this.#stream.write(frame)
+    flushQueued(this.#stream.session)
+    if (isRoomLeft) return Promise.resolve()
     return new Promise(resolve => (this.#drained = resolve))
   }
 

@@ -10,6 +10,7 @@ import {
 } from '@grpc/grpc-js'
 import { rowFor } from '../auth/methods.ts'
 import { GRPC_CODES } from '../base/errors.ts'
+import { flushQueued } from '../base/http2-queue.ts'
 import { LIMITS } from '../limits.ts'
 import type { RpcMethod } from '../wire/codec.ts'
 import { type BindOptions, identity, register } from './bind.ts'
@@ -63,6 +64,11 @@ interface Origin {
   readonly onAdmitted: () => void
 }
 
+/** What calls of one connection share. */
+interface Connection extends Origin {
+  readonly onWritten: () => void
+}
+
 /** The parts of grpc-js that let it run on an HTTP/2 server of ours: it can listen only by itself otherwise (design.md §9). */
 interface GrpcInternals {
   handlers: Map<string, unknown>
@@ -76,7 +82,7 @@ const GRPC_CONTENT = 'application/grpc'
 export function createRpcServer(options: RpcServerOptions): RpcServer {
   // The library would print header values that it cannot take, tokens among them, to standard error as they came (P-09).
   setLogVerbosity(logVerbosity.NONE)
-  const origins = new WeakMap<http2.Http2Session, Origin>()
+  const connections = new WeakMap<http2.Http2Session, Connection>()
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
   const budget = createReadingBudget()
@@ -145,7 +151,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const keepalive = createKeepalive(clock)
   engine.on('session', session => {
     // The engine announces the session in the same turn in which it is given the socket.
-    origins.set(session, accepting!)
+    connections.set(session, { ...accepting!, onWritten: () => flushQueued(session) })
     sessions.add(session)
     keepalive.watch(session)
     session.on('error', () => {})
@@ -161,15 +167,15 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     'stream',
     (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, rawHeaders: string[]) => {
       if (listSize(rawHeaders) > LIMITS.headerListBytes) return refuseHead(stream)
-      const origin = stream.session && origins.get(stream.session)
-      if (!origin) return void stream.destroy()
-      const { peer, onAdmitted } = origin
+      const connection = stream.session && connections.get(stream.session)
+      if (!connection) return void stream.destroy()
+      const { peer, onAdmitted, onWritten } = connection
       const path = String(headers[':path'] ?? '')
       if (!String(headers['content-type'] ?? '').startsWith(GRPC_CONTENT))
         return answerPlain(stream, headers, path, peer, options)
       const exact = path.split('?', 1)[0]!
       if (exact !== path) headers[':path'] = exact
-      opening = { row: rowFor(exact), peer, rawHeaders, path: exact, onAdmitted }
+      opening = { row: rowFor(exact), peer, rawHeaders, path: exact, onAdmitted, onWritten }
       if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
       if (opening.row.rpc === 'ConnectSupervisor') return serveControl(stream, opening, controls)
       trimHead(stream)

@@ -209,6 +209,54 @@ test('R-01 R-03 a reader that stops holds its source back; one that vanishes end
   await backTo({ ...start, descriptors: start.descriptors })
 })
 
+test('R-01 R-03 a relay that the sandbox does not read holds up no other of its supervisor', async () => {
+  const id = await world.create('deaf')
+  const serve = [(relay: Duplex) => void relay.on('error', () => {}), echo]
+  await world.supervise(id, relay => serve.shift()!(relay))
+  await world.ready('deaf')
+  const ticket = await world.ticket(id)
+  const written = { bytes: 0 }
+  const stuck = await world.tunnel(ticket)
+  flood(stuck, written)
+  const seen = { bytes: -1 }
+  await until('the flood to stand still', async () => {
+    seen.bytes = written.bytes
+    await Bun.sleep(200)
+    return written.bytes === seen.bytes && written.bytes > 0
+  })
+  const begun = performance.now()
+  const other = await world.tunnel(ticket)
+  const heard = new Promise<string>(resolve => other.once('data', part => resolve(String(part))).resume())
+  other.write('hello')
+  expect(await heard).toBe('hello')
+  expect(performance.now() - begun).toBeLessThan(2000)
+  stuck.destroy()
+  other.destroy()
+})
+
+test('R-01 a watch goes on beside an exec of the same connection whose output nobody reads', async () => {
+  const { id } = await spawnSupervisor('beside')
+  const client = await world.client()
+  const watch = client.open('WatchSandbox')
+  await watch.send({ id, follow_logs: true })
+  watch.end()
+  const events = watch.messages()
+  const says = async (text: string) => {
+    for await (const event of events) if (event.log?.message.includes(text)) return
+  }
+  const exec = client.open('ExecSandbox')
+  await exec.send({ sandbox_id: id, command: ['cat', '/dev/zero'] })
+  exec.end()
+  await Bun.sleep(1500)
+  const told = says('relay established')
+  const begun = performance.now()
+  const tunnel = await world.tunnel(await world.ticket(id))
+  await told
+  expect(performance.now() - begun).toBeLessThan(2000)
+  tunnel.destroy()
+  client.close()
+})
+
 test('R-01 R-09 an exec whose caller does not read is held back, and dies with its caller', async () => {
   const { id } = await spawnSupervisor('unread')
   const start = world.footprint()
