@@ -14,7 +14,6 @@ export const TEXTS = {
   compressionFlag: (flag: number) =>
     `protocol error: received message with invalid compression flag: ${flag} (valid flags are 0 and 1), while sending request`,
   tooMuchAtOnce: 'too much is being received at once',
-  storageUnavailable: 'storage unavailable',
 } as const
 
 /** What goes onto the wire at the end of a call. */
