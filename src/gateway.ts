@@ -59,6 +59,8 @@ export interface GatewayOptions {
   readonly warnings: readonly string[]
   /** What the process was started with; read for SSL_CERT_FILE and what spawned drivers inherit. */
   readonly environment?: Environment
+  /** Aborts when the start is given up. */
+  readonly signal?: AbortSignal
 }
 
 /** The whole gateway, wired in the order of its start (spec/gateway.md §4 [B]). Rejects with a `StartError` when the world is wrong. */
@@ -116,8 +118,12 @@ async function assemble(
   // From here on, so that a start that waits for its database says what it waits for.
   prober.start()
 
-  const store = owned.add('store', await blaming('--db-url', () => openStore(config.dbUrl, { clock, log })), it =>
-    it.close(),
+  const store = owned.add(
+    'store',
+    await blaming('--db-url', () =>
+      openStore(config.dbUrl, { clock, log, ...(options.signal && { signal: options.signal }) }),
+    ),
+    it => it.close(),
   )
   probes.set('database', () => store.ping())
   const auth = owned.add('auth', openAuth(config, environment, store, metrics, log), it => it.close())

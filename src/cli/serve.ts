@@ -24,7 +24,7 @@ export interface RunningGateway {
 /** Starts a gateway; rejects with a `StartError` when it cannot. */
 export type StartGateway = (
   config: Config,
-  options: { readonly version: string; readonly warnings: readonly string[] },
+  options: { readonly version: string; readonly warnings: readonly string[]; readonly signal: AbortSignal },
 ) => Promise<RunningGateway>
 
 /** Drains within the grace period; what hangs longer is stopped (every wait has an end). */
@@ -34,9 +34,12 @@ async function drainBounded(gateway: RunningGateway, reason: string, graceSecs: 
   if (!(await Promise.race([draining, late]))) gateway.stop()
 }
 
-/** Runs a gateway until it ends or a signal ends it; resolves to 0 then. Shared by `serve` and `dev`. */
+/**
+ * Runs a gateway until it ends or a signal ends it; resolves to 0 then. Shared by `serve` and `dev`. A start that is not
+ * through by then hears of it from the signal it is given.
+ */
 export async function runGateway(
-  start: () => Promise<RunningGateway>,
+  start: (signal: AbortSignal) => Promise<RunningGateway>,
   shutdownGraceSecs: number,
   io: Pick<CommandIo, 'exit'>,
 ): Promise<number> {
@@ -51,10 +54,14 @@ export async function runGateway(
   // A timer of its own: while everything waits for peers nothing else may keep the process alive.
   const alive = setInterval(() => undefined, 1 << 30)
   try {
-    const starting = start()
+    const givenUp = new AbortController()
+    const starting = start(givenUp.signal)
     const early = await Promise.race([starting.then(() => null), signals.ending])
     if (early !== null) {
-      const started = await Promise.race([starting, sleep(systemClock, LIMITS.shutdownSlackMs)])
+      givenUp.abort()
+      // Why it did not come through does not matter any more.
+      const ended = starting.catch(() => null)
+      const started = await Promise.race([ended, sleep(systemClock, LIMITS.shutdownSlackMs)])
       await started?.stop()
       return 0
     }
@@ -79,7 +86,7 @@ export async function serve(raw: RawValues<FlagName>, io: CommandIo, start: Star
     return judged.exitCode
   }
   const { config, warnings } = judged
-  return runGateway(() => start(config, { version: VERSION, warnings }), config.shutdownGraceSecs, io)
+  return runGateway(signal => start(config, { version: VERSION, warnings, signal }), config.shutdownGraceSecs, io)
 }
 
 export const command = defineGatewayCommand({

@@ -61,7 +61,7 @@ function refuseTlsFiles({ sslMode, sslRootCert, sslCert, sslKey }: PostgresTarge
   }
 }
 
-async function connect(target: PostgresTarget, pool: PostgresPool, { clock, log }: StoreDeps): Promise<void> {
+async function connect(target: PostgresTarget, pool: PostgresPool, { clock, log, signal }: StoreDeps): Promise<void> {
   const startedMs = clock.monotonicMs()
   const backoff = createBackoff(100, 1000)
   let lastLoggedMs = Number.NEGATIVE_INFINITY
@@ -82,7 +82,8 @@ async function connect(target: PostgresTarget, pool: PostgresPool, { clock, log 
         log.warn('database not reachable', { place, reason: said, given_up_after_ms: LIMITS.storeConnectMs })
       }
     }
-    await sleep(clock, backoff.nextMs())
+    await sleep(clock, backoff.nextMs(), signal)
+    if (signal?.aborted) throw new StartError('the start was given up', 1)
   }
 }
 

@@ -25,6 +25,8 @@ export interface SqliteConnection {
 export interface StoreDeps {
   readonly clock: Clock
   readonly log: Logger
+  /** Aborts when nobody waits for the database any more. */
+  readonly signal?: AbortSignal
 }
 
 const READ_ONLY = constants.SQLITE_OPEN_READONLY | constants.SQLITE_OPEN_URI

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
 import { freePort } from '../../src/dev/free-port.ts'
+import { LIMITS } from '../../src/limits.ts'
 import { messageFromJson } from '../../src/wire/json.ts'
 import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
 import { type Answer, callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
@@ -204,7 +205,7 @@ describe('C-13: /readyz tells the truth about the database', () => {
     return { status: answer.status, database: checks['database']! }
   }
 
-  test('while the start waits for a server that refuses: starting, and the log names the place', async () => {
+  test('while the start waits for a server that refuses: starting, the log names the place, SIGTERM ends it at once', async () => {
     const port = await freePort(0, true)
     const url = `postgres://user:hush@127.0.0.1:${await freePort(0, true)}/db`
     const flags = ['--disable-tls', '--port', '0', '--health-port', String(port), '--log-format', 'json', ...args]
@@ -225,6 +226,9 @@ describe('C-13: /readyz tells the truth about the database', () => {
       }
       expect(said).toContain(`"place":"${new URL(url).host}"`)
       expect(said).not.toContain('hush')
+      child.kill('SIGTERM')
+      const late = Bun.sleep(LIMITS.shutdownSlackMs - 1000).then(() => 'late')
+      expect(await Promise.race([child.exited, late])).toBe(0)
     } finally {
       child.kill('SIGKILL')
       await child.exited

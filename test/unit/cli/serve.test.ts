@@ -129,4 +129,14 @@ describe('signals', () => {
     expect(await running).toBe(0)
     expect(calls).toEqual(['stop'])
   })
+
+  test('a start that is given up hears of it, and need not come through', async () => {
+    const start = (signal: AbortSignal) =>
+      new Promise<RunningGateway>((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new StartError('given up')))
+      })
+    const running = runGateway(start, 1, silent)
+    emit('SIGTERM')
+    expect(await running).toBe(0)
+  })
 })
