@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { isOpenToOthers } from '../base/file-mode.ts'
 import { osErrorText } from '../base/os-error.ts'
 import { LIMITS } from '../limits.ts'
 
@@ -20,8 +21,7 @@ function readUpTo(fd: number, bytes: number): Buffer {
 
 /**
  * The secret in a file, without the line break at its end. Only a regular file is opened to the end, and only a small
- * one; one that others may read is used with a warning, unless it is root's and open to one group: that is how systemd
- * and Kubernetes hand secrets over. The reasons never hold any content.
+ * one; one that others may read is used with a warning. The reasons never hold any content.
  */
 export function readSecretFile(path: string): SecretFile {
   let fd: number | null = null
@@ -33,8 +33,8 @@ export function readSecretFile(path: string): SecretFile {
     if (bytes.length > LIMITS.secretFileBytes)
       return { ok: false, reason: `is larger than ${LIMITS.secretFileBytes} bytes` }
     const secret = new TextDecoder('utf-8', { fatal: true }).decode(bytes).replace(/\r?\n$/, '')
-    const open = (facts.mode & (facts.uid === 0 ? 0o037 : 0o077)) !== 0
-    return { ok: true, secret, warnings: open ? [`${path} can be read by other users; its mode should be 0600`] : [] }
+    const warnings = isOpenToOthers(facts) ? [`${path} can be read by other users; its mode should be 0600`] : []
+    return { ok: true, secret, warnings }
   } catch (error) {
     if (error instanceof TypeError) return { ok: false, reason: 'is not UTF-8 text' }
     return { ok: false, reason: `cannot be read: ${osErrorText(error)}` }

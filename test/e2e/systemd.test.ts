@@ -28,6 +28,8 @@ StandardOutput=append:/run/test/gateway.log
 StandardError=append:/run/test/gateway.log
 WatchdogSec=2
 RestartSec=100ms
+LoadCredential=store-key:/etc/openshell/credentials/store-key
+Environment=OPENSHELL_STORE_KEY_FILE=%d/store-key
 `
 
 describe.skipIf(hindrance !== null)('the system unit under systemd', () => {
@@ -59,6 +61,7 @@ describe.skipIf(hindrance !== null)('the system unit under systemd', () => {
     systemd.run('openshell-gateway install --systemd && cat /run/test/settings >> /etc/openshell/gateway.env')
     systemd.run(`cp -r /run/test/drop-in /etc/systemd/system/${UNIT}.d && mkdir -p /etc/openshell/tls/server`)
     systemd.run('cp /run/test/ca.crt /etc/openshell/tls/')
+    systemd.run(`echo ${'5e'.repeat(32)} > /etc/openshell/credentials/store-key`)
     useCertificate('first')
     systemd.run(`systemctl daemon-reload && systemctl start ${UNIT}`)
   })
