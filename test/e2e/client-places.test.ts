@@ -143,7 +143,7 @@ describe('a service with a secret', () => {
     expect(await home.run(['token'], env(file))).toMatchObject({ code: 0, stdout: 'access-1\n', stderr: '' })
     expect(issuer.requests[0]?.get('client_secret')).toBe('of the file')
     for (const [path, why] of [
-      ['/nope', 'cannot be read: ENOENT'],
+      ['/nope', 'cannot be read: No such file or directory (os error 2)'],
       ['/dev/zero', 'is not a regular file'],
     ] as const)
       expect(await home.run(['gateway', 'login'], env(path))).toMatchObject({
