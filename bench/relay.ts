@@ -49,7 +49,8 @@ const pair = (values: readonly number[]): string =>
 /** A gateway with sandboxes, and this process as their supervisors. */
 interface World {
   readonly client: GatewayClient
-  memoryKib(): number
+  /** Resident memory, and the part of it that is no mapped file: pages of the executable come and go. */
+  memoryKib(): { readonly all: number; readonly own: number }
   cpuMs(): number
   /** A sandbox whose supervisor is connected. */
   sandbox(): Promise<TunnelTicket>
@@ -153,7 +154,11 @@ async function startWorld(executable: string): Promise<World> {
   }
   return {
     client,
-    memoryKib: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]),
+    memoryKib() {
+      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
+      const kib = (name: string) => Number(new RegExp(`${name}:s+(d+)`).exec(status)![1])
+      return { all: kib('VmRSS'), own: kib('RssAnon') }
+    },
     cpuMs: () => ((Number(stat()[11]) + Number(stat()[12])) / TICKS_PER_SEC) * 1000,
     async sandbox() {
       const id = await create()
@@ -331,7 +336,7 @@ async function measureIdle(executable: string, figures: Figures): Promise<void> 
   }
   try {
     const start = await settled()
-    figures.set('memory idle', mib(start))
+    figures.set('memory idle', mib(start.all))
     const tickets: TunnelTicket[] = []
     let before = start
     let counted = 0
@@ -339,12 +344,12 @@ async function measureIdle(executable: string, figures: Figures): Promise<void> 
       while (tickets.length < count) tickets.push(await world.sandbox())
       const now = await settled()
       const name = `memory with ${count} idle supervisors, and for each more`
-      figures.set(name, `${mib(now)}, ${((now - before) / (count - counted)).toFixed(0)} KiB`)
+      figures.set(name, `${mib(now.all)}, ${((now.own - before.own) / (count - counted)).toFixed(0)} KiB`)
       before = now
       counted = count
     }
     for (let n = 0; n < IDLE_RELAYS; n++) await connect(world, tickets[n]!)
-    figures.set('memory per idle relay', `${(((await settled()) - before) / IDLE_RELAYS).toFixed(0)} KiB`)
+    figures.set('memory per idle relay', `${(((await settled()).own - before.own) / IDLE_RELAYS).toFixed(0)} KiB`)
   } finally {
     await world.stop()
   }

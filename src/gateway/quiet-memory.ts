@@ -8,8 +8,11 @@ import { LIMITS } from '../limits.ts'
 export interface MemoryUse {
   /** CPU used so far, milliseconds. */
   cpuMs(): number
-  /** Resident memory in bytes; null when it cannot be told, as without a free descriptor (M13). */
-  residentBytes(): number | null
+  /**
+   * Resident memory without mapped files, in bytes: pages of the executable come and go by themselves. Null when it
+   * cannot be told, as without a free descriptor (M13).
+   */
+  ownBytes(): number | null
   giveBack(): void
 }
 
@@ -26,9 +29,9 @@ export function watchQuietMemory(clock: Clock, use: MemoryUse): Timer {
   const look = () => {
     const usedMs = use.cpuMs() - cpuMs
     cpuMs += usedMs
-    const residentBytes = use.residentBytes() ?? floorBytes
-    floorBytes = Math.min(floorBytes, residentBytes)
-    const hasGrown = residentBytes - floorBytes >= LIMITS.quietGrowthBytes
+    const ownBytes = use.ownBytes() ?? floorBytes
+    floorBytes = Math.min(floorBytes, ownBytes)
+    const hasGrown = ownBytes - floorBytes >= LIMITS.quietGrowthBytes
     const isQuiet = usedMs < LIMITS.quietLookMs * LIMITS.quietCpuShare
     if (hasGrown && isQuiet && clock.monotonicMs() - givenBackMs >= LIMITS.quietPauseMs) {
       use.giveBack()
@@ -50,7 +53,7 @@ export const processMemory: MemoryUse = {
     const { user, system } = process.cpuUsage()
     return (user + system) / 1000
   },
-  residentBytes: () => unlessStarved(() => process.memoryUsage.rss()),
+  ownBytes: () => unlessStarved(readOwnBytes),
   giveBack() {
     // Collects, drops compiled code and returns free pages, as soon as the event loop has nothing to do.
     Bun.shrink()
@@ -66,6 +69,11 @@ function unlessStarved<T>(work: () => T): T | null {
     if (error instanceof Error && 'code' in error) return null
     throw error
   }
+}
+
+function readOwnBytes(): number {
+  if (process.platform !== 'linux') return process.memoryUsage.rss()
+  return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
 }
 
 /**

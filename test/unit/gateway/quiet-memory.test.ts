@@ -9,11 +9,11 @@ const BUSY_MS = LIMITS.quietLookMs / 2
 /** A process whose use is said for each look; how often it gave memory back. */
 function startProcess() {
   const clock = createFakeClock()
-  const now = { cpuMs: 0, residentBytes: (60 * MIB) as number | null }
+  const now = { cpuMs: 0, ownBytes: (60 * MIB) as number | null }
   let given = 0
   const watch = watchQuietMemory(clock, {
     cpuMs: () => now.cpuMs,
-    residentBytes: () => now.residentBytes,
+    ownBytes: () => now.ownBytes,
     giveBack: () => given++,
   })
   return {
@@ -21,7 +21,7 @@ function startProcess() {
     /** The next look, after so much work and with so much memory. */
     look(cpuMs: number, mib: number | null): number {
       now.cpuMs += cpuMs
-      now.residentBytes = mib === null ? null : mib * MIB
+      now.ownBytes = mib === null ? null : mib * MIB
       clock.advance(LIMITS.quietLookMs)
       return given
     },
