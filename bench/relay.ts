@@ -156,8 +156,8 @@ async function startWorld(executable: string): Promise<World> {
     client,
     memoryKib() {
       const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
-      const kib = (name: string) => Number(new RegExp(`${name}:s+(d+)`).exec(status)![1])
-      return { all: kib('VmRSS'), own: kib('RssAnon') }
+      const kib = (line: RegExp) => Number(line.exec(status)![1])
+      return { all: kib(/VmRSS:\s+(\d+)/), own: kib(/RssAnon:\s+(\d+)/) }
     },
     cpuMs: () => ((Number(stat()[11]) + Number(stat()[12])) / TICKS_PER_SEC) * 1000,
     async sandbox() {
