@@ -76,13 +76,18 @@ function readOwnBytes(): number {
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
 }
 
+const openMadvise = () => openLibc({ madvise: { args: [FFIType.u64, FFIType.u64, FFIType.i32], returns: FFIType.i32 } })
+
+/** Opened once: what the runtime makes of a function of the library stays. */
+let libc: ReturnType<typeof openMadvise> | undefined
+
 /**
  * Unmaps the machine code of the executable: half of it ran only at the start. What is still needed comes back from
  * the page cache by itself. Only pages that are never written to: others would lose what was written.
  */
 function unmapOwnCode(): void {
   if (process.platform !== 'linux') return
-  const libc = openLibc({ madvise: { args: [FFIType.u64, FFIType.u64, FFIType.i32], returns: FFIType.i32 } })
+  libc ??= openMadvise()
   const executable = readlinkSync('/proc/self/exe')
   for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
     const [range = '', mode, , , , file] = line.split(/\s+/)
