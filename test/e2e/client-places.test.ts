@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { codec } from '../../src/wire/codec.ts'
 import { type ClientHome, createClientHome } from '../kit/client-home.ts'
 import { EXECUTABLE, until } from '../kit/gateway.ts'
-import { startTokenIssuer, type TokenIssuer } from '../kit/token-issuer.ts'
+import { offerDeviceGrant, startTokenIssuer, type TokenIssuer } from '../kit/token-issuer.ts'
 
 setDefaultTimeout(30_000)
 
@@ -193,20 +193,10 @@ describe('what an issuer says', () => {
   })
 
   test('to a person cannot steer the terminal', async () => {
-    issuer.answer = path => {
-      if (path === '/device')
-        return Response.json({
-          ...{ device_code: 'd', user_code: '\u001b[2JXX', verification_uri: 'http://x/\u001b[31m' },
-          ...{ expires_in: 60, interval: 0.01 },
-        })
-      return path.endsWith('configuration')
-        ? Response.json({
-            issuer: issuer.url,
-            token_endpoint: `${issuer.url}/token`,
-            device_authorization_endpoint: `${issuer.url}/device`,
-          })
-        : null
-    }
+    offerDeviceGrant(issuer, {
+      ...{ device_code: 'd', user_code: '\u001b[2JXX', verification_uri: 'http://x/\u001b[31m' },
+      ...{ expires_in: 60, interval: 0.01 },
+    })
     const { code, stderr } = await home.run([...add, issuer.url], { OPENSHELL_NO_BROWSER: '1' })
     expect([code, stderr.includes('\u001b')]).toEqual([0, false])
     expect(stderr).toContain('confirm the code:  \\u{1b}[2JXX\n')

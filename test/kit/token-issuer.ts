@@ -49,3 +49,16 @@ export function startTokenIssuer(): TokenIssuer {
   }
   return issuer
 }
+
+/** Makes an issuer offer the device grant and answer its first request with `device` (RFC 8628 §3.2). */
+export function offerDeviceGrant(issuer: TokenIssuer, device: object): void {
+  const discovery = {
+    issuer: issuer.url,
+    token_endpoint: `${issuer.url}/token`,
+    device_authorization_endpoint: `${issuer.url}/device`,
+  }
+  issuer.answer = path => {
+    if (path === '/device') return Response.json(device)
+    return path.endsWith('configuration') ? Response.json(discovery) : null
+  }
+}
