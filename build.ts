@@ -3,6 +3,7 @@
  * `bun build.ts`                    the executable for this machine, started once to prove that it serves
  * `bun build.ts --target PLATFORM`  the executable for another one, see TARGETS
  * `bun build.ts --oci`              images of it as oci-archives for both processors; needs apt-get, no container engine
+ * `bun build.ts --order`            records again which functions lie together in executables; before a release
  * `bun build.ts --release`          everything a release holds; `--url` is where its files will be downloaded from
  * An exit code of the compiler proves nothing (platform.md §2), so every file is looked at, and run where it can be.
  */
@@ -11,6 +12,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { consola } from 'consola'
 import { type Architecture, readBase } from './deploy/build/base-files.ts'
+import { BYTECODE_ORDER, recordBytecodeOrder } from './deploy/build/bytecode-order.ts'
 import { compile, type Platform, prove, TARGETS } from './deploy/build/executable.ts'
 import { licenceTexts, NOTICES } from './deploy/build/licences.ts'
 import { writeImage } from './deploy/build/oci.ts'
@@ -33,6 +35,7 @@ function readArguments() {
     const { values } = parseArgs({
       options: {
         target: { type: 'string' },
+        order: { type: 'boolean' },
         oci: { type: 'boolean' },
         release: { type: 'boolean' },
         url: { type: 'string' },
@@ -80,7 +83,11 @@ if (import.meta.main) {
   mkdirSync(DIST, { recursive: true })
   if (target !== undefined && !isPlatform(target)) refuse(`--target must be one of ${Object.keys(TARGETS).join(', ')}`)
   if (target) consola.success(`${buildFor(target, source)} (${source.version})`)
-  else if (wanted.oci) for (const image of buildImages(source)) consola.success(image)
+  else if (wanted.order) {
+    compile(EXECUTABLE, source.version)
+    await recordBytecodeOrder(EXECUTABLE)
+    consola.success(BYTECODE_ORDER)
+  } else if (wanted.oci) for (const image of buildImages(source)) consola.success(image)
   else if (wanted.release)
     for (const file of await writeRelease(source, join(DIST, 'release'), wanted.url ?? null)) consola.success(file)
   else await buildHere(source)

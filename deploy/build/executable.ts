@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Client, credentials } from '@grpc/grpc-js'
 import { codec } from '../../src/wire/codec.ts'
+import { BYTECODE_ORDER } from './bytecode-order.ts'
 import { ROOT } from './source.ts'
 
 /** TABLE Platform name → what the compiler calls it, the name of its release file, and how its executables begin. */
@@ -28,6 +29,7 @@ export function compile(outfile: string, version: string, platform?: Platform): 
     '--compile',
     '--minify',
     '--bytecode',
+    `--bytecode-order=${BYTECODE_ORDER}`,
     '--format=esm',
     '--sourcemap',
     '--no-compile-autoload-dotenv',
