@@ -636,17 +636,23 @@ export const LIMITS = {
   /** A file that holds one log level. */
   levelFileBytes: 1024,
 
-  // Memory given back after a burst
-  /** How often it is looked whether there is something to give back. */
-  quietLookMs: 5000,
-  /** Less of one processor than this is quiet: a thousand idle supervisors use half of it. */
-  quietCpuShare: 0.1,
+  // Memory of a quiet process
+  /** How often it is looked whether the process is quiet. */
+  quietLookMs: 1000,
+  /** Looks back to what the processor time is compared with. */
+  quietLooks: 5,
+  /** Less of one processor than this over so many looks is quiet: more than a thousand idle supervisors ever use. */
+  quietCpuShare: 0.12,
   /** Growth since the last time that is worth it: about what the code of a busy gateway takes. */
   quietGrowthBytes: 8_388_608,
   /** By then the runtime has shrunk, which takes code that nothing else does. */
   quietShrinkMs: 2000,
   /** Least time between two times: what is called again has to be compiled again. */
   quietPauseMs: 30_000,
+  /** Times the usual thirty calls until a function of a quiet process is compiled. */
+  quietJitScale: 10_000,
+  /** Supervisors accepted between two collections of what died young. */
+  sessionsPerCollection: 32,
 
   // Service manager
   /** One word to the service manager: it reads at once, or is not there. */

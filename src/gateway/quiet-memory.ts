@@ -14,26 +14,35 @@ export interface MemoryUse {
    */
   ownBytes(): number | null
   giveBack(): void
+  /** How many times the usual calls it takes until a function is compiled; 1 is the usual. */
+  setJitScale(scale: number): void
 }
 
+/** From the last busy moment until everything was given back that will be, and no sooner. */
+export const SETTLE_MS = LIMITS.quietPauseMs + (LIMITS.quietLooks + 1) * LIMITS.quietLookMs + LIMITS.quietShrinkMs
+
 /**
- * Gives memory back that a burst of work left behind. The runtime keeps freed pages, compiled code and the heap of
- * its busiest moment for good, and a container is billed for them. Once nothing much happens, and the process has
- * grown since the last time, `giveBack` is called: never under load, and at most twice a minute.
+ * Keeps a quiet process small. The runtime compiles what was called thirty times, and keeps compiled code, freed pages
+ * and the heap of its busiest moment for good, and a container is billed for them. So a process compiles only while it
+ * is busy, and once it has been quiet for a while, and has grown since the last time, `giveBack` is called: never
+ * under load, and at most twice a minute.
  */
 export function watchQuietMemory(clock: Clock, use: MemoryUse): Timer {
   let floorBytes = 0
   let givenBackMs = Number.NEGATIVE_INFINITY
-  let cpuMs = use.cpuMs()
+  /** Processor time at the last looks, oldest first. */
+  const past = new Array<number>(LIMITS.quietLooks).fill(use.cpuMs())
   let timer: Timer
   const look = () => {
-    const usedMs = use.cpuMs() - cpuMs
-    cpuMs += usedMs
+    const cpuMs = use.cpuMs()
+    const isQuiet = cpuMs - past.shift()! < LIMITS.quietLooks * LIMITS.quietLookMs * LIMITS.quietCpuShare
+    past.push(cpuMs)
+    use.setJitScale(isQuiet ? LIMITS.quietJitScale : 1)
     const ownBytes = use.ownBytes() ?? floorBytes
     floorBytes = Math.min(floorBytes, ownBytes)
     const hasGrown = ownBytes - floorBytes >= LIMITS.quietGrowthBytes
-    const isQuiet = usedMs < LIMITS.quietLookMs * LIMITS.quietCpuShare
-    if (hasGrown && isQuiet && clock.monotonicMs() - givenBackMs >= LIMITS.quietPauseMs) {
+    const mayAgain = clock.monotonicMs() - givenBackMs >= LIMITS.quietPauseMs
+    if (hasGrown && isQuiet && mayAgain) {
       use.giveBack()
       givenBackMs = clock.monotonicMs()
       // Known again at the next look.
@@ -41,6 +50,7 @@ export function watchQuietMemory(clock: Clock, use: MemoryUse): Timer {
     }
     timer = clock.after(LIMITS.quietLookMs, look)
   }
+  use.setJitScale(LIMITS.quietJitScale)
   timer = clock.after(LIMITS.quietLookMs, look)
   return { cancel: () => timer.cancel() }
 }
@@ -59,6 +69,7 @@ export const processMemory: MemoryUse = {
     Bun.shrink()
     systemClock.after(LIMITS.quietShrinkMs, () => unlessStarved(unmapOwnCode))
   },
+  setJitScale: scale => Bun.unsafe.setJITPolicy(scale),
 }
 
 /** What `work` gives; null when the system refuses it, as without a free descriptor: there is a next time. */
@@ -82,16 +93,16 @@ const openMadvise = () => openLibc({ madvise: { args: [FFIType.u64, FFIType.u64,
 let libc: ReturnType<typeof openMadvise> | undefined
 
 /**
- * Unmaps the machine code of the executable: half of it ran only at the start. What is still needed comes back from
- * the page cache by itself. Only pages that are never written to: others would lose what was written.
+ * Unmaps the machine code and the constants of the executable: half of them served only the start. What is still
+ * needed comes back from the page cache by itself. Only what was never written to: it would come back as it was.
  */
 function unmapOwnCode(): void {
   if (process.platform !== 'linux') return
   libc ??= openMadvise()
   const executable = readlinkSync('/proc/self/exe')
-  for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
-    const [range = '', mode, , , , file] = line.split(/\s+/)
-    if (mode !== 'r-xp' || file !== executable) continue
+  for (const mapping of readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-)/m)) {
+    const [range = '', mode = '', , , , file] = mapping.slice(0, mapping.indexOf('\n')).split(/\s+/)
+    if (file !== executable || mode.includes('w') || !/^Anonymous:\s+0 kB$/m.test(mapping)) continue
     const [from, to] = range.split('-').map(address => BigInt(`0x${address}`))
     libc?.madvise(from!, to! - from!, MADV_DONTNEED)
   }
