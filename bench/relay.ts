@@ -18,7 +18,7 @@ import { callOnce, GrpcStream, openCall } from '../src/client/grpc-stream.ts'
 import { connectGateway, type GatewayClient } from '../src/client/session.ts'
 import { openTunnel, type TunnelTicket } from '../src/client/tunnel.ts'
 import { createSandboxSsh } from '../src/dev/sandbox-ssh.ts'
-import { LIMITS } from '../src/limits.ts'
+import { SETTLE_MS } from '../src/gateway/quiet-memory.ts'
 import { encodeInit } from '../src/live/relay-frame.ts'
 import { RelayWire } from '../src/live/relay-wire.ts'
 import { createLogger } from '../src/observe/log.ts'
@@ -32,9 +32,9 @@ const PINGS = 2000
 const OPENS = 200
 const PING_RELAYS = 50
 const EXECS = 200
+/** They pay for what a gateway decodes and keeps once, whoever comes first. */
+const FIRST_SUPERVISORS = 20
 const IDLE_SUPERVISORS = [200, 1000]
-/** By then a quiet gateway has given back what its start and its busy times took, and no sooner. */
-const SETTLE_MS = LIMITS.quietPauseMs + 2 * LIMITS.quietLookMs + LIMITS.quietShrinkMs
 const IDLE_RELAYS = 200
 const TICKS_PER_SEC = 100
 const SERVICE = '/openshell.v1.OpenShell'
@@ -335,11 +335,11 @@ async function measureIdle(executable: string, figures: Figures): Promise<void> 
     return world.memoryKib()
   }
   try {
-    const start = await settled()
-    figures.set('memory idle', mib(start.all))
+    figures.set('memory idle', mib((await settled()).all))
     const tickets: TunnelTicket[] = []
-    let before = start
-    let counted = 0
+    while (tickets.length < FIRST_SUPERVISORS) tickets.push(await world.sandbox())
+    let before = await settled()
+    let counted = FIRST_SUPERVISORS
     for (const count of IDLE_SUPERVISORS) {
       while (tickets.length < count) tickets.push(await world.sandbox())
       const now = await settled()

@@ -7,15 +7,13 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { LIMITS } from '../src/limits.ts'
+import { SETTLE_MS } from '../src/gateway/quiet-memory.ts'
 import { messageFromJson } from '../src/wire/json.ts'
 import { type Bench, startBench } from './gateway.ts'
 
 const WARM_UP_SECS = 3
 const MEASURED_SECS = 6
 const SANDBOXES = 100
-/** By then a quiet gateway has given back what its start and its busy times took, and no sooner. */
-const SETTLE_MS = LIMITS.quietPauseMs + 2 * LIMITS.quietLookMs + LIMITS.quietShrinkMs
 
 type Figures = Record<string, string>
 

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { SETTLE_MS } from '../../src/gateway/quiet-memory.ts'
 import { LIMITS } from '../../src/limits.ts'
 import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
@@ -18,7 +19,6 @@ const SOAK = process.env['OPENSHELL_SOAK'] === '1'
 setDefaultTimeout(SOAK ? 240_000 : 120_000)
 
 const KIB_OF_20_MB = 20_480
-const QUIET_MS = LIMITS.quietPauseMs + 3 * LIMITS.quietLookMs
 const MIB = 1 << 20
 const CHURN_SECS = SOAK ? 60 : 5
 const PER_SECOND = 100
@@ -71,7 +71,7 @@ const gone = (socket: Duplex) => new Promise<void>(resolve => socket.once('close
 async function backTo(start: { ownKib: number; descriptors: number }): Promise<void> {
   await until('descriptors to be given back', () => world.footprint().descriptors <= start.descriptors, 15_000)
   // `start` may have been taken right after the gateway gave memory back, which it does again when it is quiet.
-  await until('memory to be given back', () => world.footprint().ownKib < start.ownKib + KIB_OF_20_MB, QUIET_MS)
+  await until('memory to be given back', () => world.footprint().ownKib < start.ownKib + KIB_OF_20_MB, SETTLE_MS)
 }
 
 /** Opens, uses and drops relays at a rate; two of each ticket at once, one less than it may have. */
