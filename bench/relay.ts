@@ -23,7 +23,13 @@ import { encodeInit } from '../src/live/relay-frame.ts'
 import { RelayWire } from '../src/live/relay-wire.ts'
 import { createLogger } from '../src/observe/log.ts'
 import { createFdSink } from '../src/observe/log-sink.ts'
-import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../test/kit/openssh-daemon.ts'
+import {
+  canStartDropbear,
+  canStartOpenSsh,
+  dropbearCommand,
+  OPENSSH_NEEDS,
+  openSshCommand,
+} from '../test/kit/ssh-daemons.ts'
 import { freePort, startDriver, untilListening } from './gateway.ts'
 
 const MIB = 1 << 20
@@ -56,8 +62,8 @@ interface World {
   sandbox(): Promise<TunnelTicket>
   /** A sandbox with an SSH daemon; its id. */
   shell(): Promise<string>
-  /** A sandbox with OpenSSH's daemon; its id. */
-  openSsh(port: number): Promise<string>
+  /** A sandbox with an SSH daemon on a port of this machine; its id. */
+  foreignShell(port: number): Promise<string>
   stop(): Promise<void>
 }
 
@@ -174,7 +180,7 @@ async function startWorld(executable: string): Promise<World> {
       await ticketFor(id)
       return id
     },
-    async openSsh(daemonPort) {
+    async foreignShell(daemonPort) {
       const id = await create()
       sessions.push(await supervise(url, id, relay => joinDaemon(relay, daemonPort)))
       await ticketFor(id)
@@ -316,9 +322,9 @@ async function measure(executable: string): Promise<Figures> {
     )
     figures.set(`ping-pong 64 B, ${PING_RELAYS} relays, p50 / p99`, await pingPong(world, many))
     figures.set('exec true, p50 / p99', await execs(world, await world.shell()))
-    if (openSsh) {
-      figures.set("exec true by OpenSSH's daemon, p50 / p99", await execs(world, await world.openSsh(openSsh.port)))
-      figures.set('the same straight to the daemon', await straightExecs(openSsh.port))
+    for (const { name, port } of daemons) {
+      figures.set(`exec true by ${name}, p50 / p99`, await execs(world, await world.foreignShell(port)))
+      figures.set(`the same straight to ${name}`, await straightExecs(port))
     }
   } finally {
     await world.stop()
@@ -398,21 +404,39 @@ function joinDaemon(relay: Duplex, port: number): void {
   socket.pipe(relay)
 }
 
-/** OpenSSH's daemon on a port of this machine, with a user that needs no password. */
-async function startOpenSsh(): Promise<{ port: number; stop(): void }> {
-  const dir = mkdtempSync(join(tmpdir(), 'bench-openssh-'))
+interface SshDaemon {
+  readonly name: string
+  readonly port: number
+  stop(): void
+}
+
+/** An SSH daemon on a port of this machine, with a user that needs no password. */
+async function startDaemon(name: string, command: (dir: string, port: number) => string[]): Promise<SshDaemon> {
+  const dir = mkdtempSync(join(tmpdir(), 'bench-ssh-'))
   const port = await freePort()
-  const args = ['-D', '-o', `ListenAddress=127.0.0.1:${port}`]
-  const [file, ...rest] = openSshCommand(dir, args, ['MaxStartups 1000'])
-  const daemon = spawn(file!, rest, { stdio: 'ignore' })
+  const [file, ...args] = command(dir, port)
+  const daemon = spawn(file!, args, { stdio: 'ignore' })
   await untilListening(port)
   return {
+    name,
     port,
     stop() {
       daemon.kill()
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+const openSsh = (dir: string, port: number): string[] =>
+  openSshCommand(dir, ['-D', '-o', `ListenAddress=127.0.0.1:${port}`], ['MaxStartups 1000'])
+
+/** Those that can be started here. */
+async function startDaemons(): Promise<SshDaemon[]> {
+  if (!canStartOpenSsh()) console.log(`without exec by OpenSSH's daemon, which needs ${OPENSSH_NEEDS}`)
+  return [
+    ...(canStartOpenSsh() ? [await startDaemon("OpenSSH's daemon", openSsh)] : []),
+    ...(canStartDropbear() ? [await startDaemon('dropbear', dropbearCommand)] : []),
+  ]
 }
 
 async function anotherTicket(world: World, ticket: TunnelTicket): Promise<TunnelTicket> {
@@ -424,13 +448,12 @@ const executables = [
   process.env['BENCH_GATEWAY'] ?? join(import.meta.dir, '../dist/openshell-gateway'),
   ...process.argv.slice(2),
 ]
-const openSsh = canStartOpenSsh() ? await startOpenSsh() : null
-if (!openSsh) console.log(`without exec by OpenSSH's daemon, which needs ${OPENSSH_NEEDS}`)
+const daemons = await startDaemons()
 const columns: Figures[] = []
 for (const executable of executables) columns.push(await measure(executable))
 console.log(`| Figure | ${executables.join(' | ')} |`)
 console.log(`|---|${executables.map(() => '---').join('|')}|`)
 for (const name of columns[0]!.keys())
   console.log(`| ${name} | ${columns.map(column => column.get(name) ?? '–').join(' | ')} |`)
-openSsh?.stop()
+for (const daemon of daemons) daemon.stop()
 process.exit(0)

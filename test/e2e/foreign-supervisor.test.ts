@@ -12,8 +12,8 @@ import { ANONYMOUS } from '../../src/client/credential.ts'
 import { connectGateway } from '../../src/client/session.ts'
 import { startBackground } from '../kit/background.ts'
 import { EXECUTABLE, SECRET, until } from '../kit/gateway.ts'
-import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../kit/openssh-daemon.ts'
 import { type RelayWorld, startRelayWorld } from '../kit/relay-world.ts'
+import { canStartOpenSsh, OPENSSH_NEEDS, openSshCommand } from '../kit/ssh-daemons.ts'
 
 setDefaultTimeout(60_000)
 
