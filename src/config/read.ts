@@ -95,14 +95,16 @@ function unknownVariables(env: Environment): string[] {
   return more > 0 ? [...lines, `${more} more unknown OPENSHELL_* variables are ignored`] : lines
 }
 
-/** Variables that make the runtime run other code than ours before we can refuse (P-02). */
-const INJECTION = /^(BUN_OPTIONS|BUN_BE_BUN|BUN_INSPECT.*|BUN_JSC_.*|NODE_OPTIONS)$/
+/** Variables that make the runtime run other code than ours, or write a file, before we can refuse (P-02). */
+const INJECTION = /^(BUN_OPTIONS|BUN_BE_BUN|BUN_BYTECODE_ORDER_OUT|BUN_INSPECT.*|BUN_JSC_.*|NODE_OPTIONS)$/
 
 const injectionWarnings = (env: Environment): string[] => {
   const set = Object.keys(env).filter(name => INJECTION.test(name) && env[name] !== '')
   return set.length === 0
     ? []
-    : [`${set.sort().map(printable).join(', ')} can make the runtime run foreign code; unset in production`]
+    : [
+        `${set.sort().map(printable).join(', ')} can make the runtime run foreign code or write files; unset in production`,
+      ]
 }
 
 const emptyWarnings = (empty: readonly string[]): string[] =>

@@ -350,13 +350,14 @@ describe('the environment', () => {
     for (const name of [
       'BUN_OPTIONS',
       'BUN_BE_BUN',
+      'BUN_BYTECODE_ORDER_OUT',
       'BUN_INSPECT',
       'BUN_INSPECT_CONNECT_TO',
       'BUN_JSC_useJIT',
       'NODE_OPTIONS',
     ])
       expect(values([], { [name]: '1' }).warnings).toEqual([
-        `${name} can make the runtime run foreign code; unset in production`,
+        `${name} can make the runtime run foreign code or write files; unset in production`,
       ])
   })
 })
