@@ -52,7 +52,12 @@ export function watchQuietMemory(clock: Clock, use: MemoryUse): Timer {
   }
   use.setJitScale(LIMITS.quietJitScale)
   timer = clock.after(LIMITS.quietLookMs, look)
-  return { cancel: () => timer.cancel() }
+  return {
+    cancel() {
+      timer.cancel()
+      use.setJitScale(1)
+    },
+  }
 }
 
 const MADV_DONTNEED = 4

@@ -66,8 +66,9 @@ test('functions are compiled as usual while it is busy, and hardly ever before a
 })
 
 test('a look that cannot tell changes nothing, and a stopped watch looks no more', () => {
-  const { look, watch } = startProcess()
+  const { look, watch, jitScale } = startProcess()
   expect(look(0, null)).toBe(0)
   watch.cancel()
+  expect(jitScale()).toBe(1)
   expect(look(0, 500)).toBe(0)
 })
