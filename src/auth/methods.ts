@@ -52,10 +52,12 @@ export interface MethodRow {
   readonly deadlineMs: number | null
   /** What a stream of a user is, to the rule that ends it some time after its token (A-14); null = it is not ended. */
   readonly lifetime: 'watch' | 'work' | null
+  /** The answer is a page of stored records, as large as `pageBytes`. */
+  readonly isPage: boolean
 }
 
 type Access = Pick<MethodRow, 'class' | 'role' | 'scope'>
-type Extras = Partial<Pick<MethodRow, 'audit' | 'deadlineMs' | 'lifetime'>>
+type Extras = Partial<Pick<MethodRow, 'audit' | 'deadlineMs' | 'lifetime' | 'isPage'>>
 type Entry<Kind extends RpcKind> = readonly [kind: Kind, access: Access, extras?: Extras]
 
 const OPEN: Access = { class: 'unauthenticated', role: null, scope: null }
@@ -67,6 +69,7 @@ const dual = (role: Role, scope: Scope): Access => ({ class: 'dual', role, scope
 
 /** These wait for the compute driver, whose own deadline is longer than the default one. */
 const DRIVER: Extras = { deadlineMs: LIMITS.driverRpcDeadlineMs }
+const PAGE: Extras = { isPage: true }
 /** Credentials leave the gateway with the answer. */
 const AUDITED: Extras = { audit: true }
 
@@ -79,19 +82,19 @@ const TABLE: { readonly [Name in RpcName]: Entry<Rpcs[Name]['kind']> } = {
 
   CreateSandbox: ['unary', user('sandbox:write'), DRIVER],
   GetSandbox: ['unary', user('sandbox:read')],
-  ListSandboxes: ['unary', user('sandbox:read')],
+  ListSandboxes: ['unary', user('sandbox:read'), PAGE],
   DeleteSandbox: ['unary', user('sandbox:write'), DRIVER],
   CreateSshSession: ['unary', user('sandbox:write')],
   RevokeSshSession: ['unary', user('sandbox:write')],
   ExecSandbox: ['serverStream', user('sandbox:write'), { lifetime: 'work' }],
   WatchSandbox: ['serverStream', user('sandbox:read'), { lifetime: 'watch' }],
-  GetSandboxLogs: ['unary', user('sandbox:read')],
+  GetSandboxLogs: ['unary', user('sandbox:read'), PAGE],
   GetSandboxPolicyStatus: ['unary', user('sandbox:read')],
   ListSandboxPolicies: ['unary', user('sandbox:read')],
 
   CreateProvider: ['unary', admin('provider:write')],
   GetProvider: ['unary', user('provider:read')],
-  ListProviders: ['unary', user('provider:read')],
+  ListProviders: ['unary', user('provider:read'), PAGE],
   UpdateProvider: ['unary', admin('provider:write')],
   DeleteProvider: ['unary', admin('provider:write')],
 
@@ -147,6 +150,7 @@ function makeRow(path: string, name: string, rpc: RpcName | null, [kind, access,
     responseStream: kind === 'serverStream' || kind === 'bidi',
     deadlineMs: kind === 'unary' ? (extras?.deadlineMs ?? LIMITS.rpcDeadlineMs) : null,
     lifetime: extras?.lifetime ?? null,
+    isPage: extras?.isPage ?? false,
   })
 }
 

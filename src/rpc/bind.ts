@@ -15,7 +15,7 @@ import { codec, type MessageName, type RpcMethod, WireError } from '../wire/code
 import { contexts, type GatewayCall } from './call.ts'
 import type { CallContext } from './context.ts'
 import type { Handlers, Outbound } from './handlers.ts'
-import { type CallStatus, statusOf } from './status.ts'
+import { type CallStatus, statusOf, TEXTS } from './status.ts'
 
 export interface BindOptions {
   readonly handlers: Handlers
@@ -82,7 +82,11 @@ function failure(error: unknown, call: CallContext, options: BindOptions): CallS
 function unaryHandler({ handler, method, options }: Binding) {
   return (wire: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
     const call = contexts.get(wire.metadata)!
-    const run = async () => encode(method.response, await handler(decode(method.request, wire.request), call))
+    const run = async () => {
+      const room = !call.row.isPage || call.roomForPage()
+      if (room !== true && !(await room)) throw new GatewayError('RESOURCE_EXHAUSTED', TEXTS.tooMuchUnread)
+      return encode(method.response, await handler(decode(method.request, wire.request), call))
+    }
     run().then(
       reply => respond(null, reply),
       error => respond(failure(error, call, options)),

@@ -1,3 +1,4 @@
+import type { ServerHttp2Stream } from 'node:http2'
 import type { Metadata, ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import type { MethodRow } from '../auth/methods.ts'
 import { ANONYMOUS, type Principal } from '../auth/principal.ts'
@@ -13,6 +14,7 @@ type PartialStatus = Parameters<ServerInterceptingCallInterface['sendStatus']>[0
 /** What the server knows about a call before grpc-js has read any of it. */
 export interface CallOpening {
   readonly row: MethodRow
+  readonly stream: ServerHttp2Stream
   readonly peer: Peer
   /** Name and value alternating, as they arrived: the only place where a repeated header shows. */
   readonly rawHeaders: readonly string[]
@@ -114,6 +116,11 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     listener.onReceiveMetadata(metadata)
   }
 
+  /** Waits until its answer, a page of records, may be made; false = there was no room for too long. */
+  roomForPage(): boolean | Promise<boolean> {
+    return this.#pipeline.answers.enter(this)
+  }
+
   /** Ends the call when its time is over; asked for all open calls now and then, cheaper than a timer each. */
   endIfLate(monotonicMs: number, nowMs: number): void {
     if (monotonicMs >= this.deadlineMs) this.end(statusFor('DEADLINE_EXCEEDED', TEXTS.deadline))
@@ -149,7 +156,9 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     this.#opening.onWritten()
   }
 
-  sendMessage(message: unknown, callback: () => void): void {
+  sendMessage(message: Buffer, callback: () => void): void {
+    if (this.row.kind === 'unary' && !this.#pipeline.answers.hold(this, message.length))
+      return this.end(statusFor('RESOURCE_EXHAUSTED', TEXTS.tooMuchUnread))
     this.#wire.sendMessage(message, callback)
     this.#opening.onWritten()
   }

@@ -10,6 +10,7 @@ import type { StreamLifetimes } from '../config/fields.ts'
 import type { Audit } from '../observe/audit.ts'
 import { describe } from '../observe/audit.ts'
 import type { Logger } from '../observe/log.ts'
+import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts'
 import type { GatewayCall } from './call.ts'
 import { type CallStatus, statusFor, statusOf, TEXTS } from './status.ts'
 
@@ -35,6 +36,7 @@ export interface PipelineDeps {
 export interface Pipeline {
   readonly clock: Clock
   readonly log: Logger
+  readonly answers: AnswerBudget
   nextCallId(): string
   /** Null lets the call through to its handler; a status ends it before its body is read. */
   admit(call: GatewayCall): CallStatus | null | Promise<CallStatus | null>
@@ -102,6 +104,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   return {
     clock: deps.clock,
     log: deps.log,
+    answers: createAnswerBudget(deps.clock),
     nextCallId: () => `${prefix}-${(++calls).toString(36)}`,
     admit(call) {
       const refusal = deps.refusal()

@@ -120,6 +120,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     finished(call, code) {
       open.delete(call)
       budget.release(call)
+      options.pipeline.answers.leave(call)
       options.pipeline.finished(call, code)
       if (open.size === 0) whenIdle?.()
     },
@@ -175,7 +176,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
         return answerPlain(stream, headers, path, peer, options)
       const exact = path.split('?', 1)[0]!
       if (exact !== path) headers[':path'] = exact
-      opening = { row: rowFor(exact), peer, rawHeaders, path: exact, onAdmitted, onWritten }
+      opening = { row: rowFor(exact), stream, peer, rawHeaders, path: exact, onAdmitted, onWritten }
       if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
       if (opening.row.rpc === 'ConnectSupervisor') return serveControl(stream, opening, controls)
       trimHead(stream)

@@ -14,6 +14,7 @@ export const TEXTS = {
   compressionFlag: (flag: number) =>
     `protocol error: received message with invalid compression flag: ${flag} (valid flags are 0 and 1), while sending request`,
   tooMuchAtOnce: 'too much is being received at once',
+  tooMuchUnread: 'too many large answers have not been read yet; read them, or ask for smaller pages',
 } as const
 
 /** What goes onto the wire at the end of a call. */

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { connect, type IncomingHttpHeaders } from 'node:http2'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { ANONYMOUS } from '../../../src/auth/principal.ts'
 import { GatewayError } from '../../../src/base/errors.ts'
+import { LIMITS } from '../../../src/limits.ts'
 import type { Handlers } from '../../../src/rpc/handlers.ts'
 import { createPipeline } from '../../../src/rpc/pipeline.ts'
 import { createRpcServer, type RpcServer } from '../../../src/rpc/server.ts'
 import { methodsOf } from '../../../src/wire/codec.ts'
 import { createCapturedLog } from '../../kit/captured-log.ts'
-import { createFakeClock } from '../../kit/clock.ts'
+import { createFakeClock, until } from '../../kit/clock.ts'
 import { type BareClient, openBare } from '../../kit/raw-call.ts'
 
 const EMPTY = Buffer.alloc(5)
@@ -18,8 +20,11 @@ const bugs: unknown[] = []
 const finished: [string, number][] = []
 /** What GetSandbox and WatchSandbox do in a test. */
 let behave: () => Promise<never> = () => Promise.reject(new Error('not told'))
+const PAGE = Buffer.alloc(3 << 20)
+let pages = 0
 let server: Server
 let rpc: RpcServer
+let address: string
 let client: BareClient
 
 beforeAll(async () => {
@@ -31,7 +36,14 @@ beforeAll(async () => {
     observe: (method, code) => void finished.push([method, code]),
     refusal: () => null,
   })
-  const handlers: Handlers = { GetSandbox: () => behave(), WatchSandbox: () => behave() }
+  const handlers: Handlers = {
+    GetSandbox: () => behave(),
+    WatchSandbox: () => behave(),
+    async ListSandboxes() {
+      pages += 1
+      return PAGE
+    },
+  }
   rpc = createRpcServer({
     ...{ methods: methodsOf('openshell.v1.OpenShell'), handlers, pipeline, maxStreams: 100 },
     relay: () => behave(),
@@ -44,7 +56,8 @@ beforeAll(async () => {
     rpc.accept(socket, peer, () => {})
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  client = openBare(`127.0.0.1:${(server.address() as AddressInfo).port}`)
+  address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  client = openBare(address)
 })
 afterAll(() => {
   client.close()
@@ -52,7 +65,7 @@ afterAll(() => {
   server.close()
 })
 beforeEach(() => {
-  bugs.length = finished.length = 0
+  bugs.length = finished.length = pages = 0
 })
 
 describe('C-07, O-07 a handler with a bug', () => {
@@ -93,5 +106,59 @@ describe('C-07, O-07 a handler with a bug', () => {
     expect(finished).toEqual([])
     clock.advance(1_100)
     expect(await answer).toMatchObject({ code: 4, details: 'deadline exceeded' })
+  })
+})
+
+describe('R-01 large answers that nobody reads', () => {
+  const LISTS = 20
+  /** So many fit into half of the budget, with room for the next one as large as a page can be. */
+  const FITTING = 10
+  const MESSAGE_BYTES = 5 + PAGE.length
+
+  /** A client with so many lists under way that takes `windowBytes` of each; the status codes it was told. */
+  function list(windowBytes: number) {
+    const session = connect(`http://${address}`, { settings: { initialWindowSize: windowBytes } })
+    session.on('error', () => {})
+    session.setLocalWindowSize(2 * LISTS * MESSAGE_BYTES)
+    const codes: string[] = []
+    let closed = 0
+    for (let i = 0; i < LISTS; i++) {
+      const path = service('ListSandboxes')
+      const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc' })
+      const take = (headers: IncomingHttpHeaders) =>
+        headers['grpc-status'] && codes.push(String(headers['grpc-status']))
+      stream.on('response', take).on('trailers', take).resume()
+      stream.on('error', () => {})
+      stream.on('close', () => {
+        closed += 1
+      })
+      stream.end(EMPTY)
+    }
+    return { session, codes, closed: () => closed }
+  }
+
+  test('are made only as far as they fit, and leave room for a client that reads', async () => {
+    const stuck = list(0)
+    await until(() => pages === FITTING)
+    const reading = list(MESSAGE_BYTES)
+    await until(() => reading.codes.length === LISTS)
+    expect(reading.codes).toEqual(Array(LISTS).fill('0'))
+    expect(pages).toBe(FITTING + LISTS)
+
+    // Those that found no room are told so, and are not made.
+    clock.advance(LIMITS.unreadWaitMs)
+    await until(() => stuck.codes.length === LISTS - FITTING)
+    expect(stuck.codes).toEqual(Array(LISTS - FITTING).fill('8'))
+    expect(pages).toBe(FITTING + LISTS)
+
+    // In steps, for pings to be answered.
+    for (let ms = 0; ms < LIMITS.unreadMs; ms += 1000) {
+      clock.advance(1000)
+      await client.ask(service('Health'), {}, EMPTY)
+    }
+    await until(() => stuck.closed() === LISTS)
+    const next = list(0)
+    await until(() => pages === 2 * FITTING + LISTS)
+    for (const { session } of [stuck, reading, next]) session.destroy()
   })
 })
