@@ -77,7 +77,7 @@ function strangers(pattern: RegExp, known: ReadonlySet<string>): string[] {
 const FOREIGN_FLAGS = [
   ...['input', 'read-only', 'cap-drop', 'security-opt', 'memory', 'volume', 'publish', 'secret', 'env', 'file', 'tag'],
   ...['namespace', 'from-literal', 'set', 'now', 'import-realm', 'reference', 'build-arg', 'chmod', 'chown'],
-  ...['interval', 'start-period', 'retries', 'config', 'secrets-dir', 'oci', 'release', 'target', 'url'],
+  ...['interval', 'start-period', 'retries', 'config', 'secrets-dir', 'oci', 'order', 'release', 'target', 'url'],
 ]
 
 /** TABLE Variables of ours that others read: installers, tests, sandboxes and their drivers. */
