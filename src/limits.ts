@@ -448,6 +448,11 @@ export const LIMITS = {
   mapKeyBytes: 256,
   mapValueBytes: 8192,
   structBytes: 65_536,
+  /**
+   * Each level is three messages inside each other, and most clients decode no more than 100: one sandbox above this
+   * would make lists unreadable for everybody (I-07).
+   */
+  structDepth: 32,
   labelKeyBytes: 253,
   labelTextBytes: 63,
   /** A selector is read in one pass and becomes one query (I-03). */

@@ -1,7 +1,7 @@
 import { LIMITS } from '../limits.ts'
 import { amend, codec } from '../wire/codec.ts'
 import { readMap } from '../wire/maps.ts'
-import type { SandboxSpec, SandboxTemplate, Struct } from '../wire/messages.generated.ts'
+import type { SandboxSpec, SandboxTemplate, Struct, Value } from '../wire/messages.generated.ts'
 import { withIdentity } from './policy-normalize.ts'
 import { lengthViolation, type MapLimits, mapViolation } from './sizes.ts'
 
@@ -48,9 +48,21 @@ function templateViolation(template: SandboxTemplate): string | null {
 function structViolation(field: string, struct: Struct | null): string | null {
   if (!struct) return null
   const bytes = codec('google.protobuf.Struct').encode(struct).length
-  return bytes > LIMITS.structBytes
-    ? `${field} serialized size exceeds maximum (${bytes} > ${LIMITS.structBytes})`
-    : null
+  if (bytes > LIMITS.structBytes) return `${field} serialized size exceeds maximum (${bytes} > ${LIMITS.structBytes})`
+  const depth = structDepth(struct)
+  return depth > LIMITS.structDepth ? `${field} nesting exceeds maximum (${depth} > ${LIMITS.structDepth})` : null
+}
+
+/** Objects and lists inside each other, the outermost counted; the decoder has bounded them. */
+const structDepth = (struct: Struct | null): number => 1 + deepest(readMap(struct?.fields).values())
+
+function deepest(values: Iterable<Value>): number {
+  let depth = 0
+  for (const { kind, structValue, listValue } of values) {
+    if (kind === 'structValue') depth = Math.max(depth, structDepth(structValue))
+    else if (kind === 'listValue') depth = Math.max(depth, 1 + deepest(listValue?.values ?? []))
+  }
+  return depth
 }
 
 function policyViolation(spec: SandboxSpec): string | null {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { createSizeViolation, reservedNames, withDefaults } from '../../../src/domain/sandbox-spec.ts'
 import { codec, type Init } from '../../../src/wire/codec.ts'
-import type { SandboxSpec } from '../../../src/wire/messages.generated.ts'
+import type { SandboxSpec, Struct, Value } from '../../../src/wire/messages.generated.ts'
 
 const specCodec = codec('openshell.v1.SandboxSpec')
 const spec = (given: Init<SandboxSpec>): SandboxSpec => specCodec.decode(specCodec.encode(given))
@@ -21,6 +21,13 @@ function policyOf(bytes: number): { network_policies: { r: { name: string } } } 
     const policy = { network_policies: { r: { name: text(length) } } }
     if (codec('openshell.sandbox.v1.SandboxPolicy').encode(policy).length <= bytes) return policy
   }
+}
+
+/** Objects, or lists in an object, inside each other: `depth` levels in all. */
+const nested = (depth: number, wrap: (inner: Init<Value>) => Init<Value>): Init<Struct> => {
+  let inner: Init<Value> = { stringValue: 'x' }
+  for (let level = 1; level < depth; level++) inner = wrap(inner)
+  return { fields: { k: inner } }
 }
 
 type Build = (size: number) => Init<SandboxSpec>
@@ -51,6 +58,20 @@ const ROWS: [string, number, Build, string][] = [
     65_536,
     n => ({ template: { [field]: structOf(n) } }),
     `template.${field} serialized size exceeds maximum (65537 > 65536)`,
+  ]),
+  ...(['resources', 'volume_claim_templates'] as const).flatMap((field): [string, number, Build, string][] => [
+    [
+      `I-07 ${field}, objects in each other`,
+      32,
+      n => ({ template: { [field]: nested(n, inner => ({ structValue: { fields: { k: inner } } })) } }),
+      `template.${field} nesting exceeds maximum (33 > 32)`,
+    ],
+    [
+      `I-07 ${field}, lists in each other`,
+      32,
+      n => ({ template: { [field]: nested(n, inner => ({ listValue: { values: [{ boolValue: true }, inner] } })) } }),
+      `template.${field} nesting exceeds maximum (33 > 32)`,
+    ],
   ]),
   ['policy', 262_144, n => ({ policy: policyOf(n) }), 'policy serialized size exceeds maximum (262145 > 262144)'],
 ]

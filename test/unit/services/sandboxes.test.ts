@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { PassThrough } from 'node:stream'
 import { StoreFailure } from '../../../src/store/store.ts'
 import { codec } from '../../../src/wire/codec.ts'
-import { SandboxPhase } from '../../../src/wire/messages.generated.ts'
+import { SandboxPhase, type Struct } from '../../../src/wire/messages.generated.ts'
 import { createCapturedLog } from '../../kit/captured-log.ts'
 import { driverFault } from '../../kit/memory-driver.ts'
 import { createSandboxWorld, type SandboxWorld, settle } from '../../kit/sandbox-world.ts'
@@ -193,6 +193,18 @@ describe('create', () => {
     expect(Object.keys(made.spec!.environment).toSorted()).toEqual(keys)
     const annotations = made.spec!.template!.platform_config!.fields['annotations']!.structValue!
     expect(Object.keys(annotations.fields).toSorted()).toEqual(keys)
+  })
+
+  test('I-07 numbers of a template reach the driver and the reader as they were sent', async () => {
+    const sent = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0, 2 ** 53, 2 ** 53 + 2, 5e-324]
+    const list = { listValue: { values: sent.map(numberValue => ({ numberValue })) } }
+    await world.make('a', { template: { resources: { fields: { list } } } })
+    const numbers = (struct: Struct | null | undefined) =>
+      struct!.fields['list']!.listValue!.values.map(value => value.numberValue)
+    const { sandbox } = await world.call('GetSandbox', { name: 'a' })
+    expect(numbers(sandbox!.spec!.template!.resources)).toEqual(sent)
+    const config = [...world.driver.sandboxes.values()][0]!.spec!.template!.platform_config!
+    expect(numbers(config.fields['resources_raw']!.structValue)).toEqual(sent)
   })
 
   test('generated names are two words, and unique', async () => {
