@@ -37,7 +37,10 @@ export function decodeMemory(text: string | null | undefined): DraftMemory {
   try {
     const parsed = JSON.parse(text) as Partial<DraftMemory> | null
     const approval = parsed?.approval
-    const isWhole = typeof approval?.key === 'string' && typeof approval.after === 'string'
+    const isWhole =
+      typeof approval?.key === 'string' &&
+      typeof approval.after === 'string' &&
+      (approval.before === null || typeof approval.before === 'string')
     return { edited: parsed?.edited === true, approval: isWhole ? approval : null }
   } catch {
     return nothing

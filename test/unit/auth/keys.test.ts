@@ -133,6 +133,11 @@ describe('at start', () => {
     ['no issuer', idp => ({ jwks_uri: `${idp.url}/certs` }), 'names no issuer'],
     ['no jwks_uri', idp => ({ issuer: idp.url }), 'names no jwks_uri'],
     ['an array', () => [], 'names no issuer'],
+    [
+      'all in __proto__ (I-11)',
+      idp => JSON.parse(`{"__proto__":{"issuer":"${idp.url}","jwks_uri":"${idp.url}/certs"}}`),
+      'names no issuer',
+    ],
     ['jwks_uri file:', idp => ({ issuer: idp.url, jwks_uri: 'file:///etc/passwd' }), 'neither https nor http'],
     ['jwks_uri plain http', idp => ({ issuer: idp.url, jwks_uri: 'http://idp.example/c' }), 'is not https'],
     ['jwks_uri elsewhere', idp => ({ issuer: idp.url, jwks_uri: 'https://10.0.0.1/c' }), 'another origin'],
@@ -404,6 +409,8 @@ describe('hostile documents (K-07, K-08)', () => {
       [{ ...key.jwk, kid: 5 }, 'no usable kid'],
       [{ kid: 'no-kty' }, 'key type'],
       [{ kty: 'constructor', kid: 'proto' }, 'key type'],
+      // I-11: what a member inherits is not in it.
+      [JSON.parse(`{"kid":"own","__proto__":${JSON.stringify(key.jwk)}}`), 'key type'],
       ['text', 'not an object'],
       [null, 'not an object'],
     ]

@@ -10,6 +10,7 @@ import {
   parseSetting,
   SETTINGS,
   type SettingsBlob,
+  SettingsError,
   type StoredValue,
   withoutSetting,
   withSetting,
@@ -77,6 +78,25 @@ describe('stored settings (spec/storage.md §5)', () => {
     '{"revision":1,"settings":{"a":{"type":"Bytes","value":"0"}}}',
     '{"revision":1,"settings":{"a":1}}',
   ])('%p is damaged', text => expect(() => decodeSettings(Buffer.from(text))).toThrow())
+
+  test.each([
+    '{"__proto__":{"revision":1,"settings":{}}}',
+    '{"revision":1,"__proto__":{"settings":{}}}',
+    '{"revision":1,"settings":{"a":{"__proto__":{"type":"Bool","value":true}}}}',
+    '{"revision":1,"settings":{"a":{"type":"constructor","value":true}}}',
+    '{"revision":1e3,"settings":{}}',
+    '{"revision":1e999,"settings":{}}',
+    '['.repeat(100_000),
+  ])('I-11 %.70p is damaged: only own members count, and only numbers written as integers', text =>
+    expect(() => decodeSettings(Buffer.from(text))).toThrow(SettingsError),
+  )
+
+  test('I-11 of a member that is there twice the last one counts, as for every reader of the row', () => {
+    const twice = '{"revision":1,"revision":2,"settings":{"a":{"type":"Int","value":1,"value":9007199254740993}}}'
+    expect(encodeSettings(decodeSettings(Buffer.from(twice)))).toBe(
+      '{"revision":2,"settings":{"a":{"type":"Int","value":9007199254740993}}}',
+    )
+  })
 
   test('a revision counts changes that have an effect, and wraps', () => {
     const one = withSetting(NO_SETTINGS, 'k', YES)

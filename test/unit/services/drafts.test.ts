@@ -245,6 +245,27 @@ describe('drafts', () => {
     expect(Object.keys((await rules()) ?? {})).toEqual([])
   })
 
+  test.each([
+    '{"approval":{"key":"a","after":"","before":5}}',
+    '{"approval":{"key":"a","after":"x"}}',
+    '{"approval":{"__proto__":{"key":"a","before":null,"after":"x"}}}',
+    '{"__proto__":{"edited":true,"approval":{"key":"a","before":null,"after":"x"}}}',
+    '{"approval":{"key":["a"],"before":null,"after":"x"}}',
+    '{"approval":1e999}',
+    '[[[',
+  ])(
+    'I-11 what is stored of an approval as %s counts as nothing: it is taken back by name and binary',
+    async memory => {
+      const { bench, propose, rules } = await start()
+      const id = await propose({ endpoints: [{ host: 'a.io', port: 443 }], binaries: [{ path: '/x' }] }, 'a')
+      expect((await bench.call('ApproveDraftChunk', { name: 's', chunk_id: id })).code).toBe('OK')
+      await bench.store.transaction(tx => tx.setDraftDetails(id, { approval: memory }))
+      expect((await bench.call('UndoDraftChunk', { name: 's', chunk_id: id })).code).toBe('OK')
+      expect(Object.keys((await rules()) ?? {})).toEqual([])
+      await bench.close()
+    },
+  )
+
   test('a chunk of another sandbox is not found (W12)', async () => {
     const { bench, propose } = await start()
     await bench.sandbox('other')

@@ -25,6 +25,16 @@ describe('the labels column', () => {
     expect(writeLabels(twoKeys)).toBe('{"a":"2","b":"1"}')
   })
 
+  test('I-11 only own members count, the last of two alike', () => {
+    expect([...readLabels('{"__proto__":"x","constructor":"y","k":"a","k":"b"}')]).toEqual([
+      ['__proto__', 'x'],
+      ['constructor', 'y'],
+      ['k', 'b'],
+    ])
+    for (const text of ['{"__proto__":{"k":"v"}}', '{"k":1e999}', '['.repeat(100_000)])
+      expect(readLabels(text).size).toBe(0)
+  })
+
   test.each([null, '', '{}', 'not json', '[]', '["a"]', 'null', '1', '"x"', '{"a":1}', '{"a":"b","c":null}'])(
     '%j holds none',
     column => {
