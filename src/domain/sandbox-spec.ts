@@ -12,10 +12,12 @@ const TEMPLATE_TEXTS = ['image', 'runtime_class_name', 'agent_socket'] as const
 const TEMPLATE_MAPS = ['labels', 'annotations', 'environment'] as const
 const TEMPLATE_STRUCTS = ['resources', 'volume_claim_templates'] as const
 
-/** The first size that a request to create a sandbox breaks, or null (spec/sandbox.md §3.1, in that table's order). */
+/** The first bound that a request to create a sandbox breaks, or null (spec/sandbox.md §3.1, in that table's order). */
 export function createSizeViolation(name: string, spec: SandboxSpec): string | null {
   return (
     lengthViolation('name', name, LIMITS.nameBytes) ??
+    // PostgreSQL keeps it in no text, and no container or pod has it in its name.
+    (name.includes('\0') ? 'name contains a NUL character' : null) ??
     providersViolation(spec.providers) ??
     lengthViolation('log_level', spec.log_level, LIMITS.sandboxLogLevelBytes) ??
     mapViolation('spec.environment', readMap(spec.environment), MAPS) ??

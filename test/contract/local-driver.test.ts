@@ -90,7 +90,7 @@ test('a sandbox is a private directory and a process with its own environment; d
   expect(await driver.deleteSandbox('one', 'first')).toBe(false)
 })
 
-test('refusals: taken id, taken name, an id that is no directory, a GPU, a wrong id for a name', async () => {
+test('refusals: taken id, taken name, an id that is no directory (I-08), a GPU, a wrong id for a name', async () => {
   await begin()
   await driver.createSandbox({ id: 'one', name: 'first' })
   const kind = (call: Promise<unknown>) =>

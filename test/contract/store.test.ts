@@ -129,6 +129,36 @@ for (const backend of backends)
       expect(Number.isInteger((await store.get('sandbox', 'id-one'))?.createdAtMs)).toBe(true)
     })
 
+    test('I-08, I-10 ids, names and labels are values and never text of a statement; twins are two', async () => {
+      const odd = [
+        ...[
+          "a'b",
+          'a"b',
+          "'; DROP TABLE objects; --",
+          'a\\',
+          '$1',
+          '?1',
+          ':id',
+          '%',
+          '_',
+          '*',
+          '../../etc/passwd',
+          '\n',
+        ],
+        ...['__proto__', 'constructor', '<script>', '$(id)', '`id`', '\u202e', '\ufffd', '😀', 'a', 'A', '\u0430'],
+        ...['\u00e9', 'e\u0301', 'ſ', 's', '', ' '],
+      ]
+      for (const name of odd) await put({ ...sandbox(name, { [name]: name }), id: name })
+      for (const name of odd) {
+        expect((await store.get('sandbox', name))?.name).toBe(name)
+        expect((await store.getByName('sandbox', name))?.id).toBe(name)
+        expect(await names(all, { [name]: name })).toEqual([name])
+      }
+      expect((await names(all)).toSorted()).toEqual(odd.toSorted())
+      for (const name of odd) expect(await store.transaction(tx => tx.delete('sandbox', name))).toBe(true)
+      expect(await names(all)).toEqual([])
+    })
+
     test('any bytes survive, none included', async () => {
       const every = Uint8Array.from({ length: 256 }, (_, byte) => byte)
       await put({ type: 'provider', id: 'all', name: 'all', payload: every })

@@ -65,7 +65,7 @@ const word = fc.oneof(
 )
 const safe = word.map(text => text.toWellFormed().replace(/[\0\r\n]/g, '_'))
 
-test.each(['sh', 'bash'])('1 000 hostile argument vectors arrive byte for byte through %s (R-10)', shell => {
+test.each(['sh', 'bash'])('1 000 hostile argument vectors arrive byte for byte through %s (R-10, I-08)', shell => {
   const vectors = fc.sample(fc.array(safe, { minLength: 1, maxLength: 6 }), { numRuns: 1000, seed: 7 })
   const script = vectors.map(words => {
     const assembled = assembleExecLine(plain(['printf', '%s\\0', ...words, '\u{1f}end'], { A: words[0]! }))

@@ -87,6 +87,10 @@ describe('sizes: at the limit accepted, one over refused (spec/sandbox.md §3.1)
     expect(createSizeViolation('é'.repeat(127), spec({}))).toBe('name exceeds maximum length (254 > 253)')
   })
 
+  test('a name has no NUL', () => {
+    expect(createSizeViolation('a\0b', spec({}))).toBe('name contains a NUL character')
+  })
+
   test('the first broken row of the table wins', () => {
     const all = spec({
       providers: Array(33).fill('p'),

@@ -150,7 +150,7 @@ describe('waiting page', () => {
     expect(answer.body).not.toContain('var token')
     expect(answer.headers['content-security-policy']).toStartWith("default-src 'none'; style-src 'unsafe-inline'")
   })
-  test('escapes the code', () => {
+  test('escapes the code (I-08)', () => {
     expect(waitingPage(1, `"'><b>`, true)).toContain('code=&quot;&#x27;&gt;&lt;b&gt;')
   })
   test('stops reloading after 60 rounds, each tab for itself, and starts anew later', () => {
