@@ -125,6 +125,19 @@ describe('pushing', () => {
     expect(Number(line!.timestamp_ms)).toBe(world.clock.nowMs())
   })
 
+  test('I-09 times at the edges of 64 bits and any number of lines', async () => {
+    const id = await world.make('a')
+    const edges = [0n, -1n, -(2n ** 63n), 2n ** 53n + 1n, 2n ** 63n - 1n]
+    const ours = BigInt(world.clock.nowMs())
+    await world.push([{ sandbox_id: id, logs: edges.map(timestamp_ms => ({ timestamp_ms, message: 'm' })) }])
+    const times = async (request: object) =>
+      (await read({ sandbox_id: id, sources: ['sandbox'], ...request })).logs.map(line => line.timestamp_ms)
+    const kept = [0n, -1n, -(2n ** 63n), ours, ours]
+    expect(await times({ lines: 2 ** 32 - 1 })).toEqual(kept)
+    expect(await times({ since_ms: -(2n ** 63n) })).toEqual(kept)
+    expect(await times({ since_ms: 2n ** 63n - 1n })).toEqual([])
+  })
+
   test('above the rate lines are dropped and counted', async () => {
     const id = await world.make('a')
     for (let batch = 0; batch < 120; batch++) await push(id, ...Array.from({ length: 100 }, () => 'x'))

@@ -221,6 +221,60 @@ describe('UpdateConfig', () => {
     expect(Object.keys(response!.revision!.policy!.network_policies)).toHaveLength(24)
   })
 
+  test('I-05 names that every object has are names like any other: unknown as settings, kept as rules', async () => {
+    const id = await bench.sandbox('a', DEFAULT)
+    const odd = ['__proto__', 'constructor', 'hasOwnProperty', 'prototype', 'toString', 'valueOf']
+    const config = async () => (await bench.call('GetSandboxConfig', { sandbox_id: id })).response!
+    for (const key of odd) {
+      const unknown = {
+        code: 'INVALID_ARGUMENT',
+        details: `unknown setting key '${key}'. Allowed keys: ocsf_json_enabled`,
+      }
+      const set = { setting_key: key, setting_value: { bool_value: true } }
+      const remove = { setting_key: key, delete_setting: true }
+      for (const change of [
+        { ...set, name: 'a' },
+        { ...set, global: true },
+        { ...remove, global: true },
+      ])
+        expect(await bench.call('UpdateConfig', change)).toEqual(unknown)
+      expect((await bench.call('UpdateConfig', { ...remove, name: 'a' })).response!.deleted).toBe(false)
+      const add_rule = { rule_name: key, rule: { name: key, endpoints: [{ host: `${key}.io`, port: 443 }] } }
+      expect((await bench.call('UpdateConfig', { name: 'a', merge_operations: [{ add_rule }] })).code).toBe('OK')
+    }
+    const { policy, settings } = await config()
+    expect(Object.entries(policy!.network_policies).map(([key, rule]) => [key, rule.name])).toEqual(
+      odd.map(key => [key, key]),
+    )
+    expect(Object.keys(settings)).toEqual(['ocsf_json_enabled'])
+    for (const rule_name of odd)
+      await bench.call('UpdateConfig', { name: 'a', merge_operations: [{ remove_rule: { rule_name } }] })
+    expect(Object.keys((await config()).policy!.network_policies)).toEqual([])
+  })
+
+  test('I-09 versions, pages and statuses at their edges are not found, empty or refused', async () => {
+    const id = await bench.sandbox('a', DEFAULT)
+    await bench.call('GetSandboxConfig', { sandbox_id: id })
+    const most = 2 ** 32 - 1
+    for (const [limit, offset, count] of [
+      [0, 0, 1],
+      [most, 0, 1],
+      [0, 1, 0],
+      [most, most, 0],
+    ] as const)
+      expect((await bench.call('ListSandboxPolicies', { name: 'a', limit, offset })).response!.revisions).toHaveLength(
+        count,
+      )
+    const report = async (version: number, status: number) =>
+      (await bench.call('ReportPolicyStatus', { sandbox_id: id, version, status } as never)).code
+    for (const version of [2 ** 31, most]) {
+      expect((await bench.call('GetSandboxPolicyStatus', { name: 'a', version })).code).toBe('NOT_FOUND')
+      expect(await report(version, 2)).toBe('NOT_FOUND')
+    }
+    for (const status of [-(2 ** 31), -1, 0, 1, 5, 2 ** 31 - 1])
+      expect(await report(1, status)).toBe('INVALID_ARGUMENT')
+  })
+
   test('merges say in the sandbox log what they did', async () => {
     await bench.sandbox('a', WITH_A)
     await bench.call('UpdateConfig', {

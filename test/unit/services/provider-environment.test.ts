@@ -183,6 +183,32 @@ describe('inference (spec/providers.md §9 to §12)', () => {
     expect((await call('GetClusterInference', {})).code).toBe('NOT_FOUND')
   })
 
+  test.each(['__proto__', 'constructor', 'toString'])(
+    'I-05 %s is neither a type that serves models nor a route',
+    async odd => {
+      await provider('oa', odd, [['OPENAI_API_KEY', 'sk']])
+      expect(await set()).toEqual({
+        code: 'INVALID_ARGUMENT',
+        details: `provider 'oa' has unsupported type '${odd.toLowerCase()}' for cluster inference (supported: openai, anthropic, nvidia)`,
+      })
+      for (const rpc of ['SetClusterInference', 'GetClusterInference'] as const)
+        expect((await call(rpc, { provider_name: 'oa', model_id: 'm', route_name: odd } as never)).code).toBe(
+          'INVALID_ARGUMENT',
+        )
+    },
+  )
+
+  test.each([
+    [0n, 'OK'],
+    [3600n, 'OK'],
+    [3601n, 'INVALID_ARGUMENT'],
+    [2n ** 53n + 1n, 'INVALID_ARGUMENT'],
+    [2n ** 64n - 1n, 'INVALID_ARGUMENT'],
+  ])('I-09 a timeout of %d seconds: %s', async (timeout_secs, code) => {
+    await provider('oa', 'openai', [['OPENAI_API_KEY', 'sk']])
+    expect((await set({ timeout_secs, no_verify: true })).code).toBe(code)
+  })
+
   test('a key held by the driver is in the bundle and in the verification; a broken route leaves the other (W15)', async () => {
     await provider('oa', 'openai', [['OPENAI_API_KEY', `${REF}llm`]])
     await provider('an', 'anthropic', [['ANTHROPIC_API_KEY', `${REF}dead`]])

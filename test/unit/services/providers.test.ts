@@ -79,6 +79,13 @@ test('names, absence and deletion', async () => {
   await create('a')
 })
 
+test('I-05 a type is kept as it was sent, also one that every object has a member of', async () => {
+  const types = ['__proto__', 'constructor', 'hasOwnProperty', 'toString']
+  for (const [at, type] of types.entries())
+    await world.call('CreateProvider', { provider: { metadata: { name: `p${at}` }, type, credentials: { K: 'v' } } })
+  expect((await world.call('ListProviders', {})).providers.map(provider => provider.type)).toEqual(types)
+})
+
 describe('damaged records', () => {
   const damage = () =>
     world.store.transaction(tx =>

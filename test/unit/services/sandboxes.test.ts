@@ -225,6 +225,31 @@ describe('get and list', () => {
     expect(await world.phase('')).toBe('INVALID_ARGUMENT: name is required')
   })
 
+  test('I-10 names are exact: letters that look alike, and both spellings of one letter, are others', async () => {
+    const twins = ['\u00e9', 'e\u0301', 'admin', '\u0430dmin', 'Admin', '\u202eadmin', 'admin\u200b', '\ufffd']
+    const ids = new Map<string, string>()
+    for (const name of twins) ids.set(name, await world.make(name))
+    for (const name of twins) {
+      const { sandbox } = await world.call('GetSandbox', { name })
+      expect([sandbox!.metadata!.name, sandbox!.metadata!.id]).toEqual([name, ids.get(name)!])
+    }
+  })
+
+  test('I-09 any limit and offset is a page', async () => {
+    for (const name of ['a', 'b']) await world.make(name)
+    const count = async (rpc: 'ListSandboxes' | 'ListProviders', limit: number, offset: number) =>
+      Object.values(await world.call(rpc, { limit, offset }))[0].length
+    await world.call('CreateProvider', { provider: { metadata: { name: 'p' }, type: 'x', credentials: { K: 'v' } } })
+    const most = 2 ** 32 - 1
+    for (const limit of [0, most]) {
+      expect([await count('ListSandboxes', limit, 0), await count('ListProviders', limit, 0)]).toEqual([2, 1])
+      for (const offset of [2 ** 31, most])
+        expect([await count('ListSandboxes', limit, offset), await count('ListProviders', limit, offset)]).toEqual([
+          0, 0,
+        ])
+    }
+  })
+
   test('lists by selector, with limit and offset counting matches', async () => {
     for (let n = 0; n < 6; n++) {
       await world.call('CreateSandbox', { name: `s${n}`, spec: {}, labels: { parity: n % 2 ? 'odd' : 'even', e: '' } })
