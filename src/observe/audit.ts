@@ -4,6 +4,8 @@ import type { RootLogger } from './log.ts'
 /** One decision about a call: who asked for what, and what came of it (reliability O-01). Never a token, never a secret. */
 export interface AuditRecord {
   readonly callId: string
+  /** The client's own name of the call. */
+  readonly requestId: string | undefined
   readonly method: string
   readonly peer: string
   readonly principal: Principal | null
@@ -21,6 +23,7 @@ export function createAudit(log: RootLogger): Audit {
   return record =>
     log.audit('audit', {
       call_id: record.callId,
+      request_id: record.requestId,
       method: record.method,
       outcome: record.outcome,
       code: record.code,

@@ -25,6 +25,15 @@ export interface CallOpening {
   readonly onWritten: () => void
 }
 
+const REQUEST_ID = /^[A-Za-z0-9-]{1,64}$/
+
+/** What the client calls this call, when that is a word that any log can hold (O-06). */
+function requestIdOf(raw: readonly string[]): string | undefined {
+  for (let i = 0; i < raw.length; i += 2)
+    if (raw[i] === 'x-request-id') return REQUEST_ID.test(raw[i + 1]!) ? raw[i + 1] : undefined
+  return undefined
+}
+
 /** Contexts of calls that passed the pipeline, found by the handler through the metadata object it is given. */
 export const contexts = new WeakMap<Metadata, GatewayCall>()
 
@@ -34,6 +43,7 @@ export const contexts = new WeakMap<Metadata, GatewayCall>()
  */
 export class GatewayCall implements ServerInterceptingCallInterface, CallContext {
   readonly id: string
+  readonly requestId: string | undefined
   readonly row: MethodRow
   readonly peer: Peer
   readonly startedMs: number
@@ -56,6 +66,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
     this.#opening = opening
     this.#pipeline = pipeline
     this.id = pipeline.nextCallId()
+    this.requestId = requestIdOf(opening.rawHeaders)
     this.row = opening.row
     this.peer = opening.peer
     this.startedMs = pipeline.clock.monotonicMs()
@@ -68,7 +79,7 @@ export class GatewayCall implements ServerInterceptingCallInterface, CallContext
   }
 
   get log(): Logger {
-    this.#log ??= this.#pipeline.log.child({ call_id: this.id })
+    this.#log ??= this.#pipeline.log.child({ call_id: this.id, request_id: this.requestId })
     return this.#log
   }
 

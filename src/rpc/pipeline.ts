@@ -83,6 +83,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     const cause = error instanceof GatewayError ? error.cause : error
     deps.audit({
       callId: call.id,
+      requestId: call.requestId,
       method: call.row.name,
       peer: call.peer.address,
       principal: error instanceof AccessRefusal ? error.principal : null,
@@ -128,6 +129,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       if (call.admitted && (call.row.audit || isRefused))
         deps.audit({
           callId: call.id,
+          requestId: call.requestId,
           method: call.row.name,
           peer: call.peer.address,
           principal: call.principal,
@@ -141,6 +143,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         code: CODE_NAMES[code],
         latency_ms: Math.round(tookMs),
         call_id: call.id,
+        request_id: call.requestId,
         peer: call.peer.address,
         ...describe(call.principal),
       })

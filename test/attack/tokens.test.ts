@@ -513,6 +513,26 @@ test('O-01 each refused call and each change by a user leaves one audit line tha
     })
 })
 
+test('O-06 the call id joins all lines of a call; the client’s own id stands beside it when it is a plain word', async () => {
+  const headers = bearer(await withClaims({ ...ADMIN, sub: 'correlator' }))
+  const lines = async (sent: string) => {
+    const before = gateway.log.length
+    await client.ask(CREATE_PROVIDER, { ...headers, 'x-request-id': sent }, EMPTY)
+    const response = () => gateway.log.slice(before).find(line => line.message === 'response')
+    await until('the line of the call', response)
+    return gateway.log.slice(before).filter(line => line['call_id'] === response()!['call_id'])
+  }
+  for (const sent of ['r-1', 'R'.repeat(64)]) {
+    const found = await lines(sent)
+    expect(found.map(line => line.message)).toEqual(['audit', 'response'])
+    expect(found.map(line => line['request_id'])).toEqual([sent, sent])
+  }
+  for (const sent of ['R'.repeat(65), 'a b', 'a_b', 'a"b', '{}', '\u00e9', ''])
+    for (const line of await lines(sent)) expect(line).not.toHaveProperty('request_id')
+  await client.ask(LIST, { authorization: 'Bearer x', 'x-request-id': 'refused-1' })
+  expect(await gateway.logged(line => line['request_id'] === 'refused-1')).toMatchObject({ outcome: 'denied' })
+})
+
 describe('A-08 guessing the sandbox secret', () => {
   test('after 20 wrong ones answers are held back, after 50 the connection ends; a right one still passes', async () => {
     const fresh = await oidcGateway(issuer)

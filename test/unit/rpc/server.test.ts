@@ -68,7 +68,7 @@ beforeEach(() => {
   bugs.length = finished.length = pages = 0
 })
 
-describe('C-07, O-07 a handler with a bug', () => {
+describe('C-07, O-06, O-07 a handler with a bug', () => {
   const throwNow = (): never => {
     throw new TypeError('secret detail')
   }
