@@ -334,22 +334,28 @@ const forms = (secret: string): string[] => [
 ]
 const found = (text: string, secrets: Readonly<Record<string, string>>): string[] =>
   Object.entries(secrets).flatMap(([name, secret]) => (forms(secret).some(form => text.includes(form)) ? [name] : []))
+/** The last letters of canaries, which stand in no word and no id. */
+const TAILS = ['~hS!', '~pC!', '~nP!', '~wS!', '_-Zq']
 
 describe('P-09: canaries in every secret', () => {
   let issuer: FakeIssuer
   let driver: DriverProcess
   let gateway: GatewayProcess
   let metricsPort: number
-  const handshake = 'canary/handshake+secret-5b1f9c0e2d'
+  const handshake = 'canary/handshake+secret-5b1f9c0e2d~hS!'
+  let levelFile: string
 
   beforeAll(async () => {
     const key = await signingKey('k1')
     issuer = await startIssuer(key)
     driver = await startDriver('compute-driver.ts', join(scratch, 'p09.sock'))
     metricsPort = await freePort(0, true)
+    levelFile = join(scratch, 'p16-level')
+    writeFileSync(levelFile, 'info')
     gateway = await startGateway({
       args: [
-        ...['--compute-driver-socket', join(scratch, 'p09.sock'), '--oidc-issuer', issuer.url, '--log-level', 'trace'],
+        ...['--compute-driver-socket', join(scratch, 'p09.sock'), '--oidc-issuer', issuer.url],
+        ...['--log-level-file', levelFile],
         ...['--metrics-port', String(metricsPort), '--metrics-bind-address', '127.0.0.1'],
       ],
       env: { OPENSHELL_SSH_HANDSHAKE_SECRET: handshake },
@@ -362,16 +368,19 @@ describe('P-09: canaries in every secret', () => {
     await issuer?.close()
   })
 
-  test('they stand in no line at trace, no metric, no error and no answer that is not theirs', async () => {
+  test('they stand in no line at trace, no metric, no error and no answer that is not theirs, not even their ends (P-10, P-16)', async () => {
+    writeFileSync(levelFile, 'trace')
+    gateway.child.kill('SIGHUP')
+    await gateway.logged(line => line.message === 'reloading')
     const admin = await issuer.token({ claims: { realm_access: { roles: ['openshell-admin', 'openshell-user'] } } })
-    const foreign = `${admin.slice(0, -20)}canaryTokenSignature`
+    const foreign = `${admin.slice(0, -20)}canaryTokenSignatur_-Zq`
     const secrets: Record<string, string> = {
       'handshake secret': handshake,
-      'provider credential': 'canary/provider+credential-91c3',
-      'new provider credential': 'canary/provider+credential-second',
-      'wrong secret': 'canary/wrong+secret-77aa',
+      'provider credential': 'canary/provider+credential-91c3~pC!',
+      'new provider credential': 'canary/provider+credential-second~nP!',
+      'wrong secret': 'canary/wrong+secret-77aa~wS!',
       'bearer token': admin.split('.')[2]!,
-      'wrong bearer token': 'canaryTokenSignature',
+      'wrong bearer token': 'canaryTokenSignatur_-Zq',
     }
     const heard: string[] = []
     const call = async (rpc: string, request: object, options: Parameters<GatewayProcess['call']>[2]) => {
@@ -418,6 +427,10 @@ describe('P-09: canaries in every secret', () => {
     await call('GetSandboxLogs', { sandbox_id: id, lines: 1000 }, asAdmin)
     await fetch(`http://${gateway.address}/auth/connect?callback_port=5000&code=${encodeURIComponent(credential)}`)
 
+    // A path that is logged at debug only.
+    await fetch(`http://${gateway.address}/healthz?token=${encodeURIComponent(credential)}`)
+    await gateway.logged(line => line.level === 'DEBUG')
+
     const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
     expect(found(heard.join('\n'), secrets)).toEqual([])
     expect(found(metrics, secrets)).toEqual([])
@@ -425,6 +438,7 @@ describe('P-09: canaries in every secret', () => {
     const log = gateway.output()
     expect(log).toContain('audit')
     expect(found(log, secrets)).toEqual([])
+    expect(TAILS.filter(tail => (log + metrics + heard.join()).includes(tail))).toEqual([])
     // Sessions are kept by digest (decision 18).
     expect(found(readFileSync(join(gateway.dir, 'gateway.db')).toString('latin1'), { token })).toEqual([])
   })
