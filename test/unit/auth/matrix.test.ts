@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { join } from 'node:path'
 import { METHODS, type MethodRow, type RpcName, rowFor } from '../../../src/auth/methods.ts'
 import { type FakeIssuer, type SigningKey, signingKey, startIssuer } from '../../kit/issuer.ts'
 import { createHarness, type Harness, MASTER, oidcConfig, type Presents } from './harness.ts'
@@ -54,6 +55,32 @@ describe('A-02 every RPC × 16 callers', () => {
     expect(LINES.map(line => line.rpc as string).sort()).toEqual(rpcs.sort())
     expect(LINES.length).toBe(37)
   })
+
+  test.each([
+    [
+      'an RPC that is new',
+      { BrandNew: { requestType: 'HealthRequest', responseType: 'HealthResponse' } },
+      'no single access row for /openshell.v1.OpenShell/BrandNew',
+    ],
+    [
+      'an RPC that streams now',
+      { GetSandbox: { requestType: 'GetSandboxRequest', responseType: 'SandboxResponse', responseStream: true } },
+      'access row of /openshell.v1.OpenShell/GetSandbox has the wrong kind',
+    ],
+  ])(
+    'A-18 with %s in the contract the table of access does not load until it has a row for it',
+    (_, changed, sentence) => {
+      const load = `
+      import contract from './src/wire/contract.generated.json'
+      Object.assign(contract.nested.openshell.nested.v1.nested.OpenShell.methods, ${JSON.stringify(changed)})
+      await import('./src/auth/methods.ts')`
+      const { stderr, exitCode } = Bun.spawnSync([process.execPath, '-e', load], {
+        cwd: join(import.meta.dir, '../../..'),
+      })
+      expect(stderr.toString()).toContain(sentence)
+      expect(exitCode).toBe(1)
+    },
+  )
 
   test.each(LINES)('$rpc', async ({ rpc, plainly, withScopes }) => {
     const user = await issuer.token()

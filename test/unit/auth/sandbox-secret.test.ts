@@ -29,6 +29,17 @@ describe('the master secret (spec/auth.md §2, §9.2)', () => {
     expect(await outcome(`${MASTER}\u00e9`)).toBe(REQUIRED)
   })
 
+  test('A-06 one other letter anywhere, one more or one less: all are as wrong', () => {
+    const deps = { clock: createFakeClock(), log: createCapturedLog(), sandboxIds: async () => [] }
+    const secrets = createSandboxSecrets({ master: new Secret(MASTER), requireBinding: false }, deps)
+    for (let at = 0; at < MASTER.length; at++) {
+      expect(secrets.check(`${MASTER.slice(0, at)}~${MASTER.slice(at + 1)}`, false)).toBeNull()
+      expect(secrets.check(MASTER.slice(0, at), false)).toBeNull()
+      expect(secrets.check(MASTER.slice(at + 1), false)).toBeNull()
+    }
+    expect(secrets.check(MASTER, false)).not.toBeNull()
+  })
+
   test('it stands for any sandbox, as the reference lets it (A-10)', async () => {
     expect(await gateway.call('GetInferenceBundle', { secret: MASTER })).toEqual({
       kind: 'sandbox',
