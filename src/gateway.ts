@@ -13,6 +13,7 @@ import {
   openCredentials,
   repeatCautions,
   requireUsable,
+  requireWritable,
 } from './gateway/peers.ts'
 import { blaming, refuseHopeless } from './gateway/preflight.ts'
 import { processMemory, watchQuietMemory } from './gateway/quiet-memory.ts'
@@ -113,6 +114,7 @@ async function assemble(
   )
 
   const probes = createProbes(config)
+  probes.set('log', () => requireWritable(sink))
   const prober = owned.add('readiness', createReadinessProber(probes.table), it => it.stop())
   await openSidePorts(config, options.version, prober.readiness, metrics, owned, log)
   // From here on, so that a start that waits for its database says what it waits for.
@@ -161,6 +163,7 @@ async function assemble(
     clock,
     log,
     audit: createAudit(log),
+    ...(config.auditRequired && { auditFault: () => sink.fault }),
     observe: metrics.observeGrpc,
     ...(config.oidc && { streams: config.oidc.streams }),
     refusal: () => (draining ? drainingStatus() : null),

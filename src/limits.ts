@@ -60,6 +60,8 @@ export const LIMITS = {
   logQueueBytes: 1_048_576,
   /** Audit lines may fill the queue to here before they are dropped too. */
   logAuditBytes: 4_194_304,
+  /** From here on lines may soon be lost; what is left is for the calls under way (O-03). */
+  logBehindBytes: 2_097_152,
   /** How soon a full pipe, and a full disk, is tried again. */
   logReaderRetryMs: 20,
   logDiskRetryMs: 200,

@@ -30,6 +30,8 @@ export interface Config {
   /** A level in this file goes before `logLevel`, at start and from each reload on; null = no file. */
   readonly logLevelFile: string | null
   readonly logFormat: 'text' | 'json'
+  /** Nothing happens that must be audited while audit lines are lost (O-03). */
+  readonly auditRequired: boolean
   /** Null = plaintext. */
   readonly tls: TlsConfig | null
   readonly oidc: OidcConfig | null
@@ -505,6 +507,7 @@ function configOf(facts: Facts, logLevel: ShownLevel): Config {
     logLevel,
     logLevelFile: raw.optional('log-level-file'),
     logFormat: raw.text('log-format') === 'json' ? 'json' : 'text',
+    auditRequired: raw.on('audit-required'),
     tls: tlsOf(raw),
     oidc: oidcOf(facts),
     dbUrl: new Secret(raw.text('db-url').trim()),

@@ -581,6 +581,15 @@ export const FLAGS = [
     group: 'Logging',
     help: 'One line of text or one JSON object per event',
   },
+  // ours (O-03)
+  {
+    name: 'audit-required',
+    env: 'OPENSHELL_AUDIT_REQUIRED',
+    kind: 'switch',
+    default: null,
+    group: 'Logging',
+    help: 'Refuse calls that leave an audit line while the log cannot be written',
+  },
 
   // VM driver
   {

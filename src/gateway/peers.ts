@@ -11,7 +11,7 @@ import type { ComputeDriver, CredentialsDriver } from '../drivers/contract.ts'
 import { createCredentialsDriver } from '../drivers/credentials.ts'
 import { type DriverProcess, findDriver, startDriverProcess } from '../drivers/process.ts'
 import { LIMITS } from '../limits.ts'
-import type { RootLogger } from '../observe/log.ts'
+import type { LogSink, RootLogger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { NotReady, type Probe } from '../observe/readiness.ts'
 import type { Store } from '../store/store.ts'
@@ -24,6 +24,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 export function createProbes(config: Config): { table: Record<string, Probe>; set(name: string, probe: Probe): void } {
   const starting: Probe = () => Promise.reject(new NotReady('starting'))
   const names = [
+    'log',
     'database',
     'compute_driver',
     ...(config.oidc ? ['oidc'] : []),
@@ -80,6 +81,11 @@ const authFacts = (config: Config) => ({
 /** Ends the connection of a peer that guesses secrets. */
 function destroyConnection(connection: object): void {
   if ('destroy' in connection && typeof connection.destroy === 'function') connection.destroy()
+}
+
+/** Readiness of the log: its lines are kept (O-03). */
+export async function requireWritable(sink: LogSink): Promise<void> {
+  if (sink.fault !== null) throw new NotReady(sink.fault)
 }
 
 /** Readiness of the issuer: some keys are usable. */

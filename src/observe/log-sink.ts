@@ -21,7 +21,7 @@ interface Waiting {
 /**
  * Lines to a file descriptor. One write is under way at a time, off the event loop; what comes meanwhile waits in a
  * bounded queue. A reader that stops reading or a disk that is full costs lines, never a request (decision 26), and
- * writing goes on where it stopped; a reader that is gone costs nothing.
+ * writing goes on where it stopped; with a reader that is gone all lines are lost, and counted.
  */
 export function createFdSink(
   fd: number,
@@ -34,20 +34,32 @@ export function createFdSink(
   let oldest = 0
   let writing = false
   let closed = false
+  let failing = false
+  /** Lines of the write that is under way. */
+  let underWay = 0
   let dropped = 0
   let told = 0
   let idle: (() => void)[] = []
 
+  const lose = () => {
+    closed = true
+    dropped += underWay + waiting.length - holes
+    waiting = []
+    waitingBytes = holes = oldest = 0
+  }
+
   const put = (chunk: Uint8Array) =>
     writeBytes(fd, chunk, (error, written) => {
       if (error && !GONE.has(error.code ?? '')) {
-        const waitMs = error.code === 'EAGAIN' ? LIMITS.logReaderRetryMs : LIMITS.logDiskRetryMs
-        return void setTimeout(put, waitMs, chunk).unref()
+        const isBehind = error.code === 'EAGAIN'
+        failing ||= !isBehind
+        return void setTimeout(put, isBehind ? LIMITS.logReaderRetryMs : LIMITS.logDiskRetryMs, chunk).unref()
       }
-      if (error) closed = true
+      failing = false
+      if (error) lose()
       else if (written < chunk.length) return put(chunk.subarray(written))
       writing = false
-      if (waiting.length > 0 && !closed) return pump()
+      if (waiting.length > 0) return pump()
       for (const done of idle) done()
       idle = []
     })
@@ -55,6 +67,7 @@ export function createFdSink(
   const pump = () => {
     if (writing || waiting.length === 0) return
     const chunk = Buffer.from(waiting.map(item => item.line).join(''))
+    underWay = waiting.length - holes
     waiting = []
     waitingBytes = holes = oldest = 0
     writing = true
@@ -79,7 +92,10 @@ export function createFdSink(
 
   return {
     write(line, keep) {
-      if (closed) return
+      if (closed) {
+        dropped++
+        return
+      }
       const limit = keep ? LIMITS.logAuditBytes : LIMITS.logQueueBytes
       while (waitingBytes + line.length > limit) {
         if (dropOldest()) continue
@@ -105,8 +121,13 @@ export function createFdSink(
     get dropped() {
       return dropped
     },
+    get fault() {
+      if (closed) return 'gone'
+      if (failing) return 'not writable'
+      return waitingBytes > LIMITS.logBehindBytes ? 'not read' : null
+    },
     takeDropped() {
-      if (writing || dropped === told) return 0
+      if (closed || writing || dropped === told) return 0
       const lost = dropped - told
       told = dropped
       return lost

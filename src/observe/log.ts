@@ -30,8 +30,10 @@ export interface LogSink {
   write(line: string, keep: boolean): void
   /** Waits until what was queued is written, at most `timeoutMs`. */
   flush(timeoutMs: number): Promise<void>
-  /** Lines that were dropped so far. */
+  /** Lines that were lost so far. */
   readonly dropped: number
+  /** Why lines are lost or soon will be, in words fit for `/readyz`; null while they are kept (O-03). */
+  readonly fault: string | null
   /** Lines dropped since this was last asked; 0 while the reader is still behind. */
   takeDropped(): number
 }

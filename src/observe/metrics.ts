@@ -134,7 +134,11 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
     const { user, system } = process.cpuUsage()
     return (user + system) / 1e6
   })
-  total(fullName('log_lines_dropped_total'), 'Log lines nobody read in time.', () => sources.droppedLogLines?.() ?? 0)
+  total(
+    fullName('log_lines_dropped_total'),
+    'Log lines that were lost: not read in time, or not writable.',
+    () => sources.droppedLogLines?.() ?? 0,
+  )
   addProcessGauges(gauge)
 
   return {

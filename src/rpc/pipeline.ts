@@ -26,6 +26,8 @@ export interface PipelineDeps {
   readonly audit: Audit
   /** Counts one finished call. */
   readonly observe: (method: string, code: number, seconds: number) => void
+  /** Why audit lines are lost, or null; absent = calls go on without them (O-03). */
+  readonly auditFault?: () => string | null
   /** How long streams outlive the tokens that opened them; absent = for ever. */
   readonly streams?: StreamLifetimes
   /** Why no new call is taken, or null. */
@@ -73,7 +75,7 @@ function endOf(row: MethodRow, principal: Principal, streams: StreamLifetimes | 
   return streamEndMs(principal, row.lifetime === 'watch' ? streams.watchGraceSecs : streams.workGraceSecs)
 }
 
-/** Builds the pipeline: admit → authenticate and authorize → encoding → handler → account. */
+/** Builds the pipeline: admit → authenticate and authorize → encoding → audit → handler → account. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const prefix = randomBytes(4).toString('hex')
   let calls = 0
@@ -94,10 +96,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     return status
   }
 
+  const refuseUnaudited = (call: GatewayCall): CallStatus | null =>
+    call.row.audit && deps.auditFault?.() ? statusFor('UNAVAILABLE', TEXTS.unaudited) : null
+
   const accept = (call: GatewayCall, principal: Principal): CallStatus | null => {
     call.principal = principal
     call.endsAtMs = endOf(call.row, principal, deps.streams) ?? Number.POSITIVE_INFINITY
-    const status = refuseEncoding(call)
+    const status = refuseEncoding(call) ?? refuseUnaudited(call)
     call.admitted = status === null
     return status
   }

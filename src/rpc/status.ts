@@ -13,6 +13,7 @@ export const TEXTS = {
   missingMessage: 'Missing request message.',
   compressionFlag: (flag: number) =>
     `protocol error: received message with invalid compression flag: ${flag} (valid flags are 0 and 1), while sending request`,
+  unaudited: 'the audit log cannot be written',
   tooMuchAtOnce: 'too much is being received at once',
   tooMuchUnread: 'too many large answers have not been read yet; read them, or ask for smaller pages',
 } as const

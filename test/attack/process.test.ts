@@ -1,7 +1,17 @@
 /** The executable as a process: wrong command lines, hostile surroundings, secrets, hostile text, and readers of its output that went away. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -553,12 +563,12 @@ describe('I-01: hostile text from outside', () => {
 })
 
 describe('C-09: nobody reads the output', () => {
-  const serve = async (level: string) => {
+  const serve = async (level: string, more: string[] = [], stdout: 'pipe' | number = 'pipe') => {
     const port = await freePort(0, true)
     const args = ['--port', String(port), '--bind-address', '127.0.0.1', '--disable-tls', '--db-url', 'sqlite::memory:']
-    const child = spawn(EXECUTABLE, [...args, ...ABSENT, '--log-level', level], {
+    const child = spawn(EXECUTABLE, [...args, ...ABSENT, '--log-level', level, ...more], {
       ...{ cwd: scratch, env: { OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET } },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', stdout, 'pipe'],
     })
     await until('the port', () => isListening(port))
     const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure())
@@ -576,6 +586,23 @@ describe('C-09: nobody reads the output', () => {
     child.stdout?.destroy()
     child.stderr?.destroy()
     for (let n = 0; n < 200; n++) expect((await callUnary(client, 'ListSandboxes', {})).code).toBe('OK')
+    expect(await stop(child, client)).toBe(0)
+  })
+
+  test.each([
+    ['goes on', [], { code: 'OK' }],
+    ['is refused', ['--audit-required'], { code: 'UNAVAILABLE', details: 'the audit log cannot be written' }],
+  ])('O-03 with the log on a full disk a change %s with %j, and readiness says why', async (_, flag, answer) => {
+    const health = await freePort(0, true)
+    const side = ['--health-port', String(health), '--health-bind-address', '127.0.0.1']
+    const full = openSync('/dev/full', 'w')
+    const { child, client } = await serve('info', [...flag, ...side], full)
+    closeSync(full)
+    expect(await callUnary(client, 'DeleteProvider', { name: 'p' })).toMatchObject(answer)
+    expect((await callUnary(client, 'ListSandboxes', {})).code).toBe('OK')
+    const ready = await fetch(`http://127.0.0.1:${health}/readyz`)
+    expect(ready.status).toBe(503)
+    expect(await ready.json()).toMatchObject({ checks: { log: { status: 'unhealthy', error: 'not writable' } } })
     expect(await stop(child, client)).toBe(0)
   })
 

@@ -60,15 +60,38 @@ test('C-09 a disk that is full costs nothing but time: writing goes on where it 
   expect(sink.dropped).toBe(0)
 })
 
-test('a reader that is gone is written to no more', async () => {
+test('O-03 a reader that is gone is written to no more, and what it misses is counted', async () => {
   const file = openFile(['EPIPE'])
   const sink = createFdSink(9, file.write)
+  expect(sink.fault).toBeNull()
   for (let n = 0; n < 3; n++) {
     sink.write(line(n), true)
     await turn()
   }
   await sink.flush(LIMITS.logFlushMs)
   expect(file.tries).toBe(1)
+  expect([sink.fault, sink.dropped, sink.takeDropped()]).toEqual(['gone', 3, 0])
+})
+
+test('O-03 a full disk is a fault until it has room again, and costs no line', async () => {
+  const file = openFile(['ENOSPC', 'ENOSPC'])
+  const sink = createFdSink(9, file.write)
+  sink.write(line(1), true)
+  await until('the fault', () => sink.fault === 'not writable')
+  await until('the disk to have room', () => sink.fault === null)
+  expect([file.text(), sink.dropped]).toEqual([line(1), 0])
+})
+
+test('O-03 a reader that is far behind is a fault before the first audit line is lost', async () => {
+  const file = openFile()
+  const read = file.block()
+  const sink = createFdSink(9, file.write)
+  sink.write(line('first'), true)
+  await turn()
+  while (sink.fault === null) sink.write(line('more', 10_000), true)
+  expect([sink.fault, sink.dropped]).toEqual(['not read', 0])
+  read()
+  await until('the reader to catch up', () => sink.fault === null)
 })
 
 test('decision 26 the queue keeps its bound in bytes: old informational lines go first, audit lines last, all counted', async () => {
