@@ -43,10 +43,13 @@ function isExecutableFile(path: string): boolean {
   return facts?.isFile() === true && (facts.mode & 0o111) !== 0
 }
 
+/** The socket of a driver in its directory. */
+export const DRIVER_SOCKET = 'compute-driver.sock'
+
 export interface DriverProcessOptions {
   readonly name: string
   readonly executable: string
-  /** `<directory>/compute-driver.sock` is its socket; made with mode 0700 when absent. */
+  /** Where its socket is; made with mode 0700 when absent. */
   readonly directory: string
   /** Flags after `--bind-socket PATH`; never a secret: every user may read a command line. */
   readonly args: readonly string[]
@@ -69,7 +72,7 @@ export interface DriverProcess {
 
 /** Starts the driver and supervises it. Throws a `StartError` when its directory cannot be made private. */
 export function startDriverProcess(options: DriverProcessOptions): DriverProcess {
-  const socketPath = join(options.directory, 'compute-driver.sock')
+  const socketPath = join(options.directory, DRIVER_SOCKET)
   makePrivate(options.directory)
   return new Supervised(options, socketPath)
 }

@@ -1,6 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type Authenticator, createAuthenticator } from '../auth/authenticate.ts'
 import { cautionsOf } from '../auth/cautions.ts'
 import { systemClock as clock } from '../base/clock.ts'
@@ -10,6 +8,7 @@ import { createComputeDriver } from '../drivers/compute.ts'
 import type { ComputeDriver, CredentialsDriver } from '../drivers/contract.ts'
 import { createCredentialsDriver } from '../drivers/credentials.ts'
 import { type DriverProcess, findDriver, startDriverProcess } from '../drivers/process.ts'
+import { makeSocketDirectory } from '../drivers/socket-directory.ts'
 import { LIMITS } from '../limits.ts'
 import type { LogSink, RootLogger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -114,9 +113,7 @@ export function driverExecutable({ compute }: Config, environment: Environment):
 function spawnDriver(config: Config, environment: Environment, owned: Owned, log: RootLogger): DriverProcess {
   const { driver: name, settings } = config.compute
   const executable = driverExecutable(config, environment)
-  const directory = owned.add('driver directory', mkdtempSync(join(tmpdir(), 'openshell-driver-')), path =>
-    rmSync(path, { recursive: true, force: true }),
-  )
+  const directory = owned.add('driver directory', makeSocketDirectory(tmpdir()), it => it.close()).path
   const command = driverCommand({
     name,
     settings,
