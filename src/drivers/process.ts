@@ -5,6 +5,7 @@ import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { errorText, StartError } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Logger } from '../observe/log.ts'
+import { createLifeline } from './lifeline.ts'
 import { logLines } from './process-output.ts'
 
 /** Where a driver's executable may be. */
@@ -59,7 +60,7 @@ export interface DriverProcessOptions {
   readonly clock?: Clock
 }
 
-/** A driver that the gateway started: kept running until `close` (decision 6). */
+/** A driver that the gateway started: kept running until `close`, or until the gateway is gone (decision 6). */
 export interface DriverProcess {
   readonly socketPath: string
   /** Process id while it runs. */
@@ -145,13 +146,13 @@ class Supervised implements DriverProcess {
   async #once(): Promise<string> {
     const { executable, args, environment, log, name } = this.#options
     if (existsSync(this.socketPath)) rmSync(this.socketPath, { force: true })
+    const lifeline = createLifeline()
     try {
       const child = Bun.spawn([executable, '--bind-socket', this.socketPath, ...args], {
         env: { ...environment },
-        stdin: 'ignore',
-        stdout: 'pipe',
-        stderr: 'pipe',
+        stdio: ['ignore', 'pipe', 'pipe', ...(lifeline ? [lifeline.descriptor] : [])],
       })
+      lifeline?.guard(child.pid)
       this.#child = child
       log.info('driver process started', { driver: name, pid: child.pid, executable })
       if (this.#closing.signal.aborted) child.kill('SIGKILL')
@@ -166,6 +167,7 @@ class Supervised implements DriverProcess {
       return `openshell-driver-${name} could not be started: ${errorText(error)}`
     } finally {
       this.#child = null
+      lifeline?.close()
     }
   }
 }

@@ -245,7 +245,7 @@ describe('row 9, P-03: a wrong command line is one sentence, and nothing is half
   })
 })
 
-describe('an end leaves nothing behind: no driver, no directory', () => {
+describe('C-10: an end leaves nothing behind: no driver, no directory', () => {
   /** A driver that says who it is and nothing else, and an issuer whose first answer waits. */
   const prepare = async (name: string) => {
     const dir = join(scratch, name)
@@ -264,7 +264,7 @@ describe('an end leaves nothing behind: no driver, no directory', () => {
       expect(listProcesses().filter(row => row.pid === pid)).toEqual([])
       expect(readdirSync(temporary)).toEqual([])
     }
-    return { args, env: { TMPDIR: temporary }, dir, pidFile, issuer, asked: asked.promise, nothingLeft }
+    return { args, env: { TMPDIR: temporary }, temporary, dir, pidFile, issuer, asked: asked.promise, nothingLeft }
   }
 
   test('an issuer that turns out to be another one when the port is open already: exit 1', async () => {
@@ -292,6 +292,35 @@ describe('an end leaves nothing behind: no driver, no directory', () => {
     nothingLeft()
     await issuer.close()
   })
+
+  test.skipIf(process.platform !== 'linux')(
+    'SIGKILL: the driver goes with it, the directory at the next start',
+    async () => {
+      const { args, env, issuer, nothingLeft, temporary, pidFile } = await prepare('killed')
+      const startOne = async () => {
+        rmSync(pidFile, { force: true })
+        const gateway = await startGateway({ args, env })
+        await until('the driver', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'))
+        return { gateway, driver: Number(readFileSync(pidFile, 'utf8')) }
+      }
+      const isAlive = (pid: number) => listProcesses().some(row => row.pid === pid)
+      const killed = await startOne()
+      const other = await startOne()
+      const abandoned = readdirSync(temporary)
+      expect(abandoned).toHaveLength(2)
+      expect(await killed.gateway.stop('SIGKILL')).toBe('SIGKILL')
+      await until('the end of its driver', () => !isAlive(killed.driver))
+      expect(isAlive(other.driver)).toBe(true)
+
+      const next = await startOne()
+      // The one that lives keeps its own.
+      expect(readdirSync(temporary).filter(name => abandoned.includes(name))).toHaveLength(1)
+      expect(await next.gateway.stop()).toBe(0)
+      expect(await other.gateway.stop()).toBe(0)
+      nothingLeft()
+      await issuer.close()
+    },
+  )
 })
 
 test('C-02 a second signal ends at once with 130, whatever is still under way', async () => {
