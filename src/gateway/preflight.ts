@@ -1,6 +1,7 @@
 import { StartError } from '../base/errors.ts'
 import type { Config } from '../config/config.ts'
 import { inspectSocket } from '../drivers/socket-path.ts'
+import { refuseUnbindable } from '../net/listener.ts'
 import { readAuthorities } from '../net/tls-files.ts'
 import { driverExecutable, type Environment } from './peers.ts'
 
@@ -11,8 +12,8 @@ function refuseSocket(flag: string, path: string): void {
 }
 
 /**
- * Refuses what no waiting will mend before anything is opened or made: a start that fails leaves no database file and
- * no port that was open for a moment. Throws a `StartError` that names the flag.
+ * Refuses what no waiting will mend before anything is opened or made: a start that fails leaves no database file
+ * behind (C-10). Throws a `StartError` that names the flag.
  */
 export async function refuseHopeless(config: Config, environment: Environment): Promise<void> {
   const { socket } = config.compute
@@ -21,6 +22,7 @@ export async function refuseHopeless(config: Config, environment: Environment): 
   if (config.credentialsDriverSocket !== null) refuseSocket('credentials-driver-socket', config.credentialsDriverSocket)
   const caFile = config.oidc?.caFile ?? null
   if (caFile !== null) await blaming('--oidc-ca-file', () => readAuthorities(caFile))
+  await refuseUnbindable({ host: config.bindAddress, port: config.port, what: 'to' })
 }
 
 /** Opens a part and, when that fails, says which flags to look at. */

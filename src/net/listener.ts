@@ -56,6 +56,27 @@ export interface Listener {
   destroy(): void
 }
 
+type Place = Pick<ListenerOptions, 'host' | 'port' | 'fd' | 'what'>
+
+function bind(server: Server, { host, port, fd, what }: Place): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const failed = (error: Error) =>
+    reject(new StartError(`transport error: failed to bind ${what} ${printAddress(host, port)}: ${osErrorText(error)}`))
+  server.once('error', failed)
+  server.listen(fd === undefined ? { host, port } : { fd }, () => {
+    server.off('error', failed)
+    resolve()
+  })
+  return promise
+}
+
+/** Throws what `listen` would throw, as far as it can be known before: taken, not allowed, no such address (C-10). */
+export async function refuseUnbindable(place: Place): Promise<void> {
+  const server = createServer(socket => socket.destroy())
+  await bind(server, place)
+  await new Promise(resolve => server.close(resolve))
+}
+
 /** The shared port: accepts within the caps, terminates TLS, tells HTTP/2 from HTTP/1.x by the first octets (spec/gateway.md §8). */
 export function createListener(options: ListenerOptions, handlers: ListenerHandlers): Listener {
   return new SharedPort(options, handlers)
@@ -113,22 +134,12 @@ class SharedPort implements Listener {
     return server
   }
 
-  listen(): Promise<AddressInfo> {
-    const { host, port, fd, what } = this.#options
-    const { promise, resolve, reject } = Promise.withResolvers<AddressInfo>()
-    const failed = (error: Error) =>
-      reject(
-        new StartError(`transport error: failed to bind ${what} ${printAddress(host, port)}: ${osErrorText(error)}`),
-      )
-    this.#server.once('error', failed)
-    this.#server.listen(fd === undefined ? { host, port } : { fd }, () => {
-      this.#server.off('error', failed)
-      this.#server.on('error', error =>
-        this.#options.log.error('Failed to accept connection', { error: osErrorText(error) }),
-      )
-      resolve(this.#server.address() as AddressInfo)
-    })
-    return promise
+  async listen(): Promise<AddressInfo> {
+    await bind(this.#server, this.#options)
+    this.#server.on('error', error =>
+      this.#options.log.error('Failed to accept connection', { error: osErrorText(error) }),
+    )
+    return this.#server.address() as AddressInfo
   }
 
   address(): AddressInfo | null {

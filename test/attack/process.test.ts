@@ -217,15 +217,16 @@ describe('row 9, P-03: a wrong command line is one sentence, and nothing is half
     expect(ended.stderr + ended.stdout).not.toMatch(/canary|\bat .*:\d+:\d+/)
   })
 
-  test('C-10 a port that is taken: exit 1, the address, within two seconds', async () => {
+  test('C-10 a port that is taken: exit 1, the address, within two seconds, and no file', async () => {
     const holder = createServer()
     await new Promise<void>(resolve => holder.listen(0, '127.0.0.1', resolve))
     const { port } = holder.address() as { port: number }
     const began = performance.now()
     const args = ['--port', String(port), '--bind-address', '127.0.0.1', '--disable-tls']
-    const ended = await runToEnd([...args, '--db-url', 'sqlite::memory:', ...ABSENT])
+    const ended = await runToEnd([...args, ...DB, ...ABSENT])
     expect(performance.now() - began).toBeLessThan(2000)
     expect(ended.code).toBe(1)
+    expect(ended.files).toEqual([])
     expect(ended.stderr).toContain(String(port))
     expect(ended.stderr.trim().split('\n')).toHaveLength(1)
     holder.close()
