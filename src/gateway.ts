@@ -16,6 +16,7 @@ import {
   requireWritable,
 } from './gateway/peers.ts'
 import { blaming, refuseHopeless } from './gateway/preflight.ts'
+import { hideMemory } from './gateway/private-memory.ts'
 import { processMemory, watchQuietMemory } from './gateway/quiet-memory.ts'
 import { announce, answerObserved, applyLogLevel, observeHttp, openSidePorts } from './gateway/reporting.ts'
 import { LIMITS } from './limits.ts'
@@ -66,6 +67,7 @@ export interface GatewayOptions {
 
 /** The whole gateway, wired in the order of its start (spec/gateway.md §4 [B]). Rejects with a `StartError` when the world is wrong. */
 export async function startGateway(config: Config, options: GatewayOptions): Promise<Gateway> {
+  hideMemory()
   const owned = new Owned()
   const sink = createFdSink(STDOUT)
   let onSandboxLine = (_line: SandboxLine): void => {}

@@ -1,6 +1,6 @@
 /** The executable as a process: wrong command lines, hostile surroundings, secrets, hostile text, and readers of its output that went away. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   closeSync,
   existsSync,
@@ -513,6 +513,32 @@ describe('P-09: canaries in every secret', () => {
     const typed = await runToEnd([...PLAIN, ...ABSENT, '--db-url', 'postgres://user:canary-password@:0/x', '--bogus'])
     expect(found(typed.stdout + typed.stderr, { password: 'canary-password' })).toEqual([])
   })
+})
+
+/** A user without rights over other processes of theirs, whoever runs the tests. */
+const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+const canRun = process.platform === 'linux' && spawnSync(EXECUTABLE, ['--version'], user).status === 0
+if (!canRun) console.log('skipped: P-08 needs Linux, and an executable where another user can run it')
+
+test.skipIf(!canRun)('P-08 another process of the same user cannot read its environment', async () => {
+  const environment = { PATH: process.env['PATH'], OPENSHELL_SSH_HANDSHAKE_SECRET: SECRET }
+  const readEnvironment = (pid: number) => spawnSync('cat', [`/proc/${pid}/environ`], { ...user, encoding: 'utf8' })
+  const plain = spawn('sleep', ['60'], { ...user, env: environment, stdio: 'ignore' })
+  await until('a process like any other', () => readEnvironment(plain.pid!).stdout.includes(SECRET))
+
+  const port = await freePort(0, true)
+  const args = ['--port', String(port), '--bind-address', '127.0.0.1', '--disable-tls', '--db-url', 'sqlite::memory:']
+  const gateway = spawn(EXECUTABLE, [...args, ...ABSENT], { ...user, env: environment, cwd: '/', stdio: 'ignore' })
+  await until('the port', () => isListening(port))
+  expect(readEnvironment(gateway.pid!)).toMatchObject({
+    ...{ status: 1, stdout: '' },
+    stderr: expect.stringContaining('Permission denied'),
+  })
+  for (const child of [plain, gateway]) {
+    const ended = new Promise(resolve => child.once('exit', resolve))
+    child.kill('SIGTERM')
+    await ended
+  }
 })
 
 const HOSTILE = [
