@@ -541,6 +541,32 @@ test.skipIf(!canRun)('P-08 another process of the same user cannot read its envi
   }
 })
 
+describe('C-06: a bug that nobody caught ends it with 70 and one line, without a line of its source', () => {
+  test.each([
+    ['uncaughtException', "throw new TypeError('boom')", 'TypeError: boom'],
+    ['unhandledRejection', "Promise.reject(new TypeError('boom'))", 'TypeError: boom'],
+    ['unhandledRejection', "Promise.reject('a text that may hold anything')", 'string'],
+  ])('%s: %s', async (kind, bug, error) => {
+    const preload = file('bug.ts', `process.on('SIGUSR2', () => { ${bug} })`)
+    const gateway = await startGateway({ args: ABSENT, env: { BUN_OPTIONS: `--preload ${preload}` } })
+    expect(await gateway.stop('SIGUSR2')).toBe(70)
+    await until('the end of its words', () => gateway.child.stderr?.readableEnded)
+    const lines = gateway.output().trimEnd().split('\n')
+    const crashes = lines.map(line => JSON.parse(line)).filter(line => line.message === 'the gateway crashed')
+    expect(crashes).toEqual([
+      {
+        time: expect.any(String),
+        level: 'ERROR',
+        message: 'the gateway crashed',
+        kind,
+        error,
+        stack: expect.any(Array),
+      },
+    ])
+    for (const frame of crashes[0].stack) expect(frame).toMatch(/^at (\S+ )?\(?[^()]*:\d+:\d+\)?$/)
+  })
+})
+
 const HOSTILE = [
   'a\nb',
   'a\r\n{"level":"INFO","message":"forged"}',
