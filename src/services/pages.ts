@@ -1,5 +1,5 @@
 import { LIMITS } from '../limits.ts'
-import type { StoredObject } from '../store/store.ts'
+import type { ObjectPage, StoredObject } from '../store/store.ts'
 
 /** The number of rows a list call is answered with (spec/sandbox.md §4): 0 = the default, and never above the most. */
 export const pageLimit = (limit: number): number =>
@@ -21,12 +21,12 @@ export interface PageItems<T> {
 
 /**
  * Gathers a page in slices, so that neither a thousand large rows nor one damaged row is more than the call can bear
- * (S-13). `shape` answers the bytes of one row, or throws when the row is damaged. At least one row is answered
+ * (S-13); only the first slice looks for its place from the beginning (S-14). `shape` answers the bytes of one row, or throws when the row is damaged. At least one row is answered
  * whatever its size.
  */
 export async function gatherPage<T extends { readonly bytes: number }>(
   request: PageRequest,
-  read: (limit: number, offset: number) => Promise<StoredObject[]>,
+  read: (page: ObjectPage) => Promise<StoredObject[]>,
   shape: (row: StoredObject) => T,
 ): Promise<PageItems<T>> {
   const items: T[] = []
@@ -34,9 +34,11 @@ export async function gatherPage<T extends { readonly bytes: number }>(
   let firstFault: unknown = null
   let bytes = 0
   const limit = pageLimit(request.limit)
+  let { offset } = request
+  let after: StoredObject | undefined
   for (let taken = 0; taken < limit; ) {
     const wanted = Math.min(LIMITS.pageRows, limit - taken)
-    const rows = await read(wanted, request.offset + taken)
+    const rows = await read({ limit: wanted, offset, after })
     for (const row of rows) {
       try {
         const item = shape(row)
@@ -50,6 +52,8 @@ export async function gatherPage<T extends { readonly bytes: number }>(
     }
     if (rows.length < wanted) break
     taken += rows.length
+    offset = 0
+    after = rows.at(-1)
   }
   return { items, damaged, firstFault }
 }

@@ -99,7 +99,7 @@ export function createProvidersService(deps: ProvidersDeps): Handlers {
       const page = await storing('list providers', () =>
         gatherPage(
           { limit: request.limit, offset: request.offset, mostBytes: LIMITS.providerPageBytes },
-          (limit, offset) => store.list('provider', { limit, offset }),
+          slice => store.list('provider', slice),
           ({ payload }) => {
             const encoded = providers.encode(redact(providers.decode(payload)))
             return { bytes: encoded.length, encoded }

@@ -54,7 +54,7 @@ export function createSandboxesService(deps: SandboxesDeps): Handlers {
       const page = await storing(what, () =>
         gatherPage(
           { limit: request.limit, offset: request.offset, mostBytes: LIMITS.pageBytes },
-          (limit, offset) => store.list('sandbox', { limit, offset }, pairs),
+          slice => store.list('sandbox', slice, pairs),
           ({ payload }) => ({ bytes: payload.length, parts: emittedSandbox(payload) }),
         ),
       )

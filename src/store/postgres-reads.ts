@@ -2,6 +2,7 @@ import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
 import type { Runner } from './postgres-pool.ts'
 import {
+  beginOf,
   type DraftRow,
   draftColumns,
   finishDraft,
@@ -16,6 +17,7 @@ import {
 import type {
   DraftChunk,
   DraftStatus,
+  ObjectPage,
   ObjectType,
   Page,
   PolicyRevision,
@@ -29,6 +31,7 @@ export const OBJECT =
   'object_type AS "type", id, name, payload, labels::text AS labels, created_at_ms AS "createdAtMs", updated_at_ms AS "updatedAtMs"'
 /** Names in byte order, whatever the database's collation: the same order as on SQLite. */
 const IN_ORDER = 'ORDER BY created_at_ms, name COLLATE "C"'
+const BEHIND = 'object_type = $1 AND (created_at_ms, name COLLATE "C") > ($2::bigint, $3)'
 
 const DRAFT = draftColumns(true)
 const OF_STATUS = 'sandbox_id = $1 AND ($2::text IS NULL OR status = $2::text)'
@@ -64,29 +67,23 @@ export class PostgresReads implements StoreReads {
     return row ? finishObject(row) : null
   }
 
-  async list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+  async list(type: ObjectType, page: ObjectPage, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+    const wanted = [type, ...beginOf(page), page.limit, page.offset]
     if (selector === undefined || selector.size === 0) {
-      const all = `SELECT ${OBJECT} FROM objects WHERE object_type = $1 ${IN_ORDER} LIMIT $2 OFFSET $3`
-      return (await this.run<ObjectRow>(all, [type, page.limit, page.offset])).map(finishObject)
+      const all = `SELECT ${OBJECT} FROM objects WHERE ${BEHIND} ${IN_ORDER} LIMIT $4 OFFSET $5`
+      return (await this.run<ObjectRow>(all, wanted)).map(finishObject)
     }
     if (!canExist(...selector.keys(), ...selector.values())) return []
-    const some = `SELECT ${OBJECT} FROM objects WHERE object_type = $1 AND labels @> $4::text::jsonb ${IN_ORDER} LIMIT $2 OFFSET $3`
-    return (await this.run<ObjectRow>(some, [type, page.limit, page.offset, writeLabels(selector)])).map(finishObject)
+    const some = `SELECT ${OBJECT} FROM objects WHERE ${BEHIND} AND labels @> $6::text::jsonb ${IN_ORDER} LIMIT $4 OFFSET $5`
+    return (await this.run<ObjectRow>(some, [...wanted, writeLabels(selector)])).map(finishObject)
   }
 
   async *scan(type: ObjectType, pageSize: number = LIMITS.storeScanRows): AsyncGenerator<StoredObject> {
-    let rows = await this.run<ObjectRow>(`SELECT ${OBJECT} FROM objects WHERE object_type = $1 ${IN_ORDER} LIMIT $2`, [
-      type,
-      pageSize,
-    ])
-    for (;;) {
-      for (const row of rows) yield finishObject(row)
-      const last = rows.at(-1)
-      if (last === undefined || rows.length < pageSize) return
-      rows = await this.run<ObjectRow>(
-        `SELECT ${OBJECT} FROM objects WHERE object_type = $1 AND (created_at_ms, name COLLATE "C") > ($2::bigint, $3) ${IN_ORDER} LIMIT $4`,
-        [type, Number(last.createdAtMs), last.name, pageSize],
-      )
+    for (let after: StoredObject | undefined; ; ) {
+      const rows = await this.list(type, { limit: pageSize, offset: 0, after })
+      yield* rows
+      after = rows.at(-1)
+      if (rows.length < pageSize) return
     }
   }
 

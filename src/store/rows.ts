@@ -1,5 +1,5 @@
 import { readLabels } from './labels.ts'
-import type { DraftChunk, PolicyRevision, PolicyStatusText, PolicySummary, StoredObject } from './store.ts'
+import type { DraftChunk, ObjectPage, PolicyRevision, PolicyStatusText, PolicySummary, StoredObject } from './store.ts'
 
 /** An integer column: SQLite gives numbers, PostgreSQL gives 64-bit ones as text. */
 type Integer = number | bigint | string
@@ -52,6 +52,10 @@ export interface DraftRow {
   decidedAtMs: Integer | null
   readonly approval: string | null
 }
+
+/** Where a page begins in list order: behind this time and name. */
+export const beginOf = ({ after }: ObjectPage): [createdAtMs: number, name: string] =>
+  after ? [after.createdAtMs, after.name] : [Number.MIN_SAFE_INTEGER, '']
 
 /** Columns of a `DraftRow` in SQL of both databases. */
 const DRAFT =

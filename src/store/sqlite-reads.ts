@@ -2,6 +2,7 @@ import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite'
 import { LIMITS } from '../limits.ts'
 import { writeLabels } from './labels.ts'
 import {
+  beginOf,
   type DraftRow,
   draftColumns,
   finishDraft,
@@ -16,6 +17,7 @@ import {
 import type {
   DraftChunk,
   DraftStatus,
+  ObjectPage,
   ObjectType,
   Page,
   PolicyRevision,
@@ -56,17 +58,18 @@ export type Guard = <T>(work: () => T) => Promise<T>
 const OBJECT =
   'object_type AS type, id, name, payload, labels, created_at_ms AS createdAtMs, updated_at_ms AS updatedAtMs'
 const IN_ORDER = 'ORDER BY created_at_ms, name'
+const BEHIND = 'object_type = ?1 AND (created_at_ms, name) > (?2, ?3)'
 
 /**
- * Rows whose labels hold every pair of the selector ?2. The two searches for the first pair's quoted key (?3) and
- * value (?4) spare most rows the JSON work; a backslash may spell them otherwise. Answered from the order index alone.
+ * Rows whose labels hold every pair of the selector ?6. The two searches for the first pair's quoted key (?7) and
+ * value (?8) spare most rows the JSON work; a backslash may spell them otherwise. Answered from the order index alone.
  */
-const SELECTED = `SELECT rowid FROM objects WHERE object_type = ?1
-  AND (instr(labels, ?3) > 0 AND instr(labels, ?4) > 0 OR instr(labels, '\\') > 0)
+const SELECTED = `SELECT rowid FROM objects WHERE ${BEHIND}
+  AND (instr(labels, ?7) > 0 AND instr(labels, ?8) > 0 OR instr(labels, '\\') > 0)
   AND CASE WHEN json_valid(labels) THEN NOT EXISTS (
-    SELECT 1 FROM json_each(?2) AS want WHERE NOT EXISTS (
+    SELECT 1 FROM json_each(?6) AS want WHERE NOT EXISTS (
       SELECT 1 FROM json_each(objects.labels) AS have WHERE have.key = want.key AND have.type = 'text' AND have.value = want.value))
-  ELSE 0 END ${IN_ORDER} LIMIT ?5 OFFSET ?6`
+  ELSE 0 END ${IN_ORDER} LIMIT ?4 OFFSET ?5`
 
 /** Chunks, the newest first; within a millisecond in the order of their submission. */
 const NEWEST = 'ORDER BY created_at_ms DESC, draft_version DESC, id DESC'
@@ -82,17 +85,11 @@ export function prepareReads(make: Statements) {
     byName: make.prepare<ObjectRow, [string, string]>(
       `SELECT ${OBJECT} FROM objects WHERE object_type = ? AND name = ?`,
     ),
-    list: make.prepare<ObjectRow, [string, number, number]>(
-      `SELECT ${OBJECT} FROM objects WHERE object_type = ? ${IN_ORDER} LIMIT ? OFFSET ?`,
+    list: make.prepare<ObjectRow, [string, number, string, number, number]>(
+      `SELECT ${OBJECT} FROM objects WHERE ${BEHIND} ${IN_ORDER} LIMIT ?4 OFFSET ?5`,
     ),
-    select: make.prepare<ObjectRow, [string, string, string, string, number, number]>(
+    select: make.prepare<ObjectRow, [string, number, string, number, number, string, string, string]>(
       `SELECT ${OBJECT} FROM objects WHERE rowid IN (${SELECTED}) ${IN_ORDER}`,
-    ),
-    first: make.prepare<ObjectRow, [string, number]>(
-      `SELECT ${OBJECT} FROM objects WHERE object_type = ? ${IN_ORDER} LIMIT ?`,
-    ),
-    after: make.prepare<ObjectRow, [string, number, string, number]>(
-      `SELECT ${OBJECT} FROM objects WHERE object_type = ? AND (created_at_ms, name) > (?, ?) ${IN_ORDER} LIMIT ?`,
     ),
     latest: make.prepare<PolicyRow, [string]>(
       'SELECT * FROM sandbox_policies WHERE sandbox_id = ? ORDER BY version DESC LIMIT 1',
@@ -153,24 +150,24 @@ export class SqliteReads implements StoreReads {
     return this.guard(() => orNull(this.#q.byName.get(type, name), finishObject))
   }
 
-  list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+  list(type: ObjectType, page: ObjectPage, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]> {
+    const wanted = [type, ...beginOf(page), page.limit, page.offset] as const
     const pair = selector?.entries().next().value
     if (selector === undefined || pair === undefined)
-      return this.guard(() => this.#q.list.all(type, page.limit, page.offset).map(finishObject))
+      return this.guard(() => this.#q.list.all(...wanted).map(finishObject))
     const [key, value] = pair.map(text => JSON.stringify(text)) as [string, string]
-    const wanted = writeLabels(selector)
-    return this.guard(() => this.#q.select.all(type, wanted, key, value, page.limit, page.offset).map(finishObject))
+    const labels = writeLabels(selector)
+    return this.guard(() => this.#q.select.all(...wanted, labels, key, value).map(finishObject))
   }
 
   async *scan(type: ObjectType, pageSize: number = LIMITS.storeScanRows): AsyncGenerator<StoredObject> {
-    let rows = await this.guard(() => this.#q.first.all(type, pageSize))
-    for (;;) {
-      for (const row of rows) yield finishObject(row)
-      const last = rows.at(-1)
-      if (last === undefined || rows.length < pageSize) return
+    for (let after: StoredObject | undefined; ; ) {
+      const rows = await this.list(type, { limit: pageSize, offset: 0, after })
+      yield* rows
+      after = rows.at(-1)
+      if (rows.length < pageSize) return
       // Others get their turn between pages; the pages themselves are synchronous.
       await new Promise<void>(resolve => setImmediate(resolve))
-      rows = await this.guard(() => this.#q.after.all(type, Number(last.createdAtMs), last.name, pageSize))
     }
   }
 

@@ -31,6 +31,11 @@ export interface Page {
   readonly offset: number
 }
 
+/** A page of a list that may begin behind a row: `offset` counts from there, and what lies before costs nothing (S-14). */
+export interface ObjectPage extends Page {
+  readonly after?: Pick<StoredObject, 'createdAtMs' | 'name'> | undefined
+}
+
 export type PolicyStatusText = 'pending' | 'loaded' | 'failed' | 'superseded'
 
 /** One row of `sandbox_policies`; `sandboxId` is `__global__` for the gateway's own policy. */
@@ -115,7 +120,7 @@ export interface StoreReads {
   /** Exact and case-sensitive. */
   getByName(type: ObjectType, name: string): Promise<StoredObject | null>
   /** created_at ascending, then name; with a selector, offset and limit count matching rows (all pairs must match). */
-  list(type: ObjectType, page: Page, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]>
+  list(type: ObjectType, page: ObjectPage, selector?: ReadonlyMap<string, string>): Promise<StoredObject[]>
   /** Every object of the type in list order, page by page by key, so that rows added meanwhile neither repeat nor hide others. */
   scan(type: ObjectType, pageSize?: number): AsyncIterable<StoredObject>
 

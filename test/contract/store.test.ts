@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { LIMITS } from '../../src/limits.ts'
 import type { Logger } from '../../src/observe/log.ts'
 import { openStore } from '../../src/store/open.ts'
-import { type NewObject, type Store, StoreConflict, StoreFailure } from '../../src/store/store.ts'
+import { type NewObject, type ObjectPage, type Store, StoreConflict, StoreFailure } from '../../src/store/store.ts'
 import { codec } from '../../src/wire/codec.ts'
 import { startPostgres } from '../kit/postgres.ts'
 
@@ -81,7 +81,7 @@ for (const backend of backends)
       name: id,
       payload: SESSION.encode({ sandbox_id: sandboxId, token: id, ...more }),
     })
-    const names = async (page: { limit: number; offset: number }, selector?: Record<string, string>) =>
+    const names = async (page: ObjectPage, selector?: Record<string, string>) =>
       (await store.list('sandbox', page, selector && new Map(Object.entries(selector)))).map(found => found.name)
     const all = { limit: 1000, offset: 0 }
     const conflict = async (write: Promise<unknown>) => {
@@ -282,6 +282,17 @@ for (const backend of backends)
       expect(await names(all, {})).toEqual(['a', 'b', 'c', 'd', 'e'])
       expect(await names({ limit: 2, offset: 0 }, { env: 'prod' })).toEqual(['a', 'b'])
       expect(await names({ limit: 2, offset: 2 }, { env: 'prod' })).toEqual(['e'])
+    })
+
+    test('a page behind a row counts from there, with a selector and without, within one millisecond too (S-14)', async () => {
+      for (const name of ['c', 'a', 'b']) await put(sandbox(name, { env: name === 'b' ? 'dev' : 'prod' }))
+      now++
+      await put(sandbox('d', { env: 'prod' }))
+      const after = (await store.getByName('sandbox', 'a'))!
+      expect(await names({ ...all, after })).toEqual(['b', 'c', 'd'])
+      expect(await names({ limit: 1, offset: 1, after })).toEqual(['c'])
+      expect(await names({ ...all, after }, { env: 'prod' })).toEqual(['c', 'd'])
+      expect(await names({ limit: 1, offset: 1, after }, { env: 'prod' })).toEqual(['d'])
     })
 
     test('a selector of any strings finds what a plain search finds', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { PassThrough } from 'node:stream'
-import { StoreFailure } from '../../../src/store/store.ts'
+import { gatherPage } from '../../../src/services/pages.ts'
+import { type ObjectPage, type StoredObject, StoreFailure } from '../../../src/store/store.ts'
 import { codec } from '../../../src/wire/codec.ts'
 import { SandboxPhase, type Struct } from '../../../src/wire/messages.generated.ts'
 import { createCapturedLog } from '../../kit/captured-log.ts'
@@ -286,6 +287,26 @@ describe('get and list', () => {
     const first = (await world.call('ListSandboxes', {})).sandboxes
     expect(first.length).toBe(14)
     expect((await world.call('ListSandboxes', { offset: first.length })).sandboxes).toHaveLength(2)
+  })
+
+  test('of the slices of a page only the first looks for its place from the beginning (S-14)', async () => {
+    const rows = Array.from({ length: 250 }, (_, n) => ({ createdAtMs: n, name: `s${n}` }) as StoredObject)
+    const asked: ObjectPage[] = []
+    const page = await gatherPage(
+      { limit: 1000, offset: 20, mostBytes: Number.POSITIVE_INFINITY },
+      async slice => {
+        asked.push(slice)
+        const begin = (slice.after ? rows.indexOf(slice.after as StoredObject) + 1 : 0) + slice.offset
+        return rows.slice(begin, begin + slice.limit)
+      },
+      ({ name }) => ({ bytes: 1, name }),
+    )
+    expect(page.items.map(item => item.name)).toEqual(rows.slice(20).map(row => row.name))
+    expect(asked.map(({ offset, after }) => [offset, after?.name])).toEqual([
+      [20, undefined],
+      [0, 's119'],
+      [0, 's219'],
+    ])
   })
 
   test('phase and policy version also stand where later clients look, once a status is there (decision 10)', async () => {
