@@ -186,7 +186,23 @@ catch (error) { console.log(error.message); process.exit(1) }`
   })
 })
 
-describe('a file that is refused keeps its bytes (S-05, S-07)', () => {
+test('a file of the schema before is upgraded with its rows, and once (C-11)', async () => {
+  await (await open()).close()
+  edit("INSERT INTO objects VALUES ('sandbox', 's', 'old', x'01', 1, 1, '{}')")
+  // What schema 2 added to schema 1.
+  edit('DROP INDEX openshell_policies_list; DROP INDEX openshell_drafts_order; DROP TABLE openshell_draft_versions')
+  edit('UPDATE openshell_schema SET version = 1')
+  const store = await open()
+  expect((await store.getByName('sandbox', 'old'))?.payload).toEqual(Buffer.from([1]))
+  await store.transaction(tx => tx.insert(object('new')))
+  await store.close()
+  expect(ask('SELECT version FROM openshell_schema ORDER BY 1')).toEqual([[1], [2]])
+  expect(ask("SELECT name FROM sqlite_master WHERE name LIKE 'openshell%' AND type <> 'index'")).toHaveLength(2)
+  await (await open()).close()
+  expect(ask('SELECT version FROM openshell_schema ORDER BY 1')).toEqual([[1], [2]])
+})
+
+describe('a file that is refused, a newer one above all, keeps its bytes (S-05, S-07, C-11)', () => {
   const unchanged = async (prepare: () => void): Promise<string> => {
     prepare()
     const before = Buffer.from(readFileSync(path))
