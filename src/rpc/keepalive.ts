@@ -17,20 +17,24 @@ interface Watched {
 
 const PAYLOAD = Buffer.alloc(8)
 
+/** The latest look at which it is not yet later than `ms` from now: a look may come a whole sweep late. */
+const within = (clock: Clock, ms: number): number => clock.monotonicMs() + ms - LIMITS.keepaliveSweepMs
+
 /**
- * Pings each connection `keepaliveMs` after its last answer and destroys it when the next one takes longer than
- * `keepaliveTimeoutMs`. One timer for all of them: the library's own keepalive holds a dozen closures for each.
+ * Pings each connection at most `keepaliveMs` after its last answer and destroys it when the next one takes longer than
+ * `keepaliveTimeoutMs`: nobody who is gone stays beyond both together (F-15). One timer for all of them: the library's
+ * own keepalive holds a dozen closures for each.
  */
 export function createKeepalive(clock: Clock): Keepalive {
   const table = new Map<ServerHttp2Session, Watched>()
 
   const ping = (session: ServerHttp2Session, watched: Watched) => {
     watched.isWaiting = true
-    watched.dueMs = clock.monotonicMs() + LIMITS.keepaliveTimeoutMs
+    watched.dueMs = within(clock, LIMITS.keepaliveTimeoutMs)
     try {
       session.ping(PAYLOAD, error => {
         watched.isWaiting = false
-        watched.dueMs = clock.monotonicMs() + LIMITS.keepaliveMs
+        watched.dueMs = within(clock, LIMITS.keepaliveMs)
         if (error) session.destroy()
       })
     } catch {
@@ -50,7 +54,7 @@ export function createKeepalive(clock: Clock): Keepalive {
   let timer: Timer = clock.after(LIMITS.keepaliveSweepMs, sweep)
 
   return {
-    watch: session => void table.set(session, { dueMs: clock.monotonicMs() + LIMITS.keepaliveMs, isWaiting: false }),
+    watch: session => void table.set(session, { dueMs: within(clock, LIMITS.keepaliveMs), isWaiting: false }),
     forget: session => void table.delete(session),
     stop: () => timer.cancel(),
   }

@@ -21,8 +21,8 @@ export interface PageItems<T> {
 
 /**
  * Gathers a page in slices, so that neither a thousand large rows nor one damaged row is more than the call can bear
- * (S-13); only the first slice looks for its place from the beginning (S-14). `shape` answers the bytes of one row, or throws when the row is damaged. At least one row is answered
- * whatever its size.
+ * (S-13); only the first slice looks for its place from the beginning (S-14). `shape` answers the bytes of one row, or
+ * throws when the row is damaged. At least one row is answered whatever its size.
  */
 export async function gatherPage<T extends { readonly bytes: number }>(
   request: PageRequest,

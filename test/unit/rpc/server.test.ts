@@ -4,13 +4,15 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { ANONYMOUS } from '../../../src/auth/principal.ts'
 import { GatewayError } from '../../../src/base/errors.ts'
 import { LIMITS } from '../../../src/limits.ts'
+import type { CallContext } from '../../../src/rpc/context.ts'
 import type { Handlers } from '../../../src/rpc/handlers.ts'
 import { createPipeline } from '../../../src/rpc/pipeline.ts'
 import { createRpcServer, type RpcServer } from '../../../src/rpc/server.ts'
 import { methodsOf } from '../../../src/wire/codec.ts'
 import { createCapturedLog } from '../../kit/captured-log.ts'
 import { createFakeClock, until } from '../../kit/clock.ts'
-import { type BareClient, openBare } from '../../kit/raw-call.ts'
+import { type BareClient, callHead, openBare } from '../../kit/raw-call.ts'
+import { frame, framesOf, http2Start, openRaw, type RawSocket } from '../../kit/raw-socket.ts'
 
 const EMPTY = Buffer.alloc(5)
 const service = (rpc: string) => `/openshell.v1.OpenShell/${rpc}`
@@ -22,6 +24,8 @@ const finished: [string, number][] = []
 let behave: () => Promise<never> = () => Promise.reject(new Error('not told'))
 const PAGE = Buffer.alloc(3 << 20)
 let pages = 0
+/** What ConnectSupervisor does. */
+let control: (context: CallContext) => Promise<void> = () => behave()
 let server: Server
 let rpc: RpcServer
 let address: string
@@ -47,7 +51,7 @@ beforeAll(async () => {
   rpc = createRpcServer({
     ...{ methods: methodsOf('openshell.v1.OpenShell'), handlers, pipeline, maxStreams: 100 },
     relay: () => behave(),
-    control: () => behave(),
+    control: (_stream, context) => control(context),
     answerPlain: () => ({ status: 404, headers: {}, body: '' }),
     onBug: error => void bugs.push(error),
   })
@@ -160,5 +164,43 @@ describe('R-01 large answers that nobody reads', () => {
     const next = list(0)
     await until(() => pages === 2 * FITTING + LISTS)
     for (const { session } of [stuck, reading, next]) session.destroy()
+  })
+})
+
+describe('F-15 a peer that is gone without a word', () => {
+  const pings = (raw: RawSocket) =>
+    framesOf(raw.received()).filter(({ type, flags }) => type === 6 && flags === 0).length
+  const connect = async () => {
+    const raw = await openRaw((server.address() as AddressInfo).port)
+    raw.send(http2Start())
+    await raw.until(received => received.length > 0)
+    return raw
+  }
+
+  test('is pinged after 30 s, and its connection and its supervisor session are over 50 s after it was last heard', async () => {
+    const begun = Promise.withResolvers<void>()
+    const ended = Promise.withResolvers<void>()
+    control = ({ signal }) => {
+      signal.addEventListener('abort', () => ended.resolve())
+      begun.resolve()
+      return ended.promise
+    }
+    const [gone, alive] = [await connect(), await connect()]
+    gone.send(frame(1, 4, 1, callHead(service('ConnectSupervisor'))))
+    await begun.promise
+    const before = rpc.connections
+    clock.advance(LIMITS.keepaliveMs)
+    await Promise.all([gone, alive].map(raw => raw.until(() => pings(raw) === 1)))
+    alive.send(frame(6, 1, 0, Buffer.alloc(8)))
+    // Answered on the connection behind the answer, which is therefore known.
+    alive.send(frame(6, 0, 0, Buffer.alloc(8, 1)))
+    await alive.until(() => framesOf(alive.received()).some(({ type, flags }) => type === 6 && flags === 1))
+    expect(gone.isOpen()).toBe(true)
+    clock.advance(LIMITS.keepaliveTimeoutMs)
+    await gone.closed()
+    await ended.promise
+    expect(rpc.connections).toBe(before - 1)
+    expect(alive.isOpen()).toBe(true)
+    alive.destroy()
   })
 })
