@@ -73,6 +73,11 @@ test('a time limit is exit code 124, and the command is gone (W20)', async () =>
   await until(() => !runs('limited'), 2000)
 })
 
+test('I-09 a limit longer than any timer takes is none', async () => {
+  for (const timeout_seconds of [2_147_484, 2 ** 32 - 1])
+    expect(await exec(['cat'], { timeout_seconds, stdin: Buffer.from('in') })).toMatchObject({ stdout: 'in', exit: 0 })
+})
+
 test('a caller that leaves takes its command along within 2 s (R-09)', async () => {
   const client = await connectGateway(target())
   const stream = client.open('ExecSandbox')

@@ -176,6 +176,21 @@ describe('logs and events', () => {
     expect(brief(reader.events.at(-1)!)).toBe('event end')
   })
 
+  test('I-09 tails and times at their edges give all there is, or nothing', async () => {
+    const id = await world.make('a')
+    await push(id, 'said')
+    await happen(id, 'happened')
+    const all = { id, follow_logs: true, follow_events: true, log_tail_lines: 2 ** 32 - 1, event_tail: 2 ** 32 - 1 }
+    const readers = [-(2n ** 63n), 2n ** 63n - 1n].map(log_since_ms => world.watch({ ...all, log_since_ms }))
+    await settle()
+    const logs = readers.map(reader => reader.events.map(brief).filter(text => text === 'log said').length)
+    const events = readers.map(reader => reader.events.map(brief).filter(text => text === 'event happened').length)
+    expect([logs, events]).toEqual([
+      [1, 0],
+      [1, 1],
+    ])
+  })
+
   test('event_tail is honoured, 0 means fifty (W19)', async () => {
     const id = await world.make('a')
     for (let n = 0; n < 60; n++) await happen(id, `e${n}`)
