@@ -45,11 +45,12 @@ export class PostgresTransaction extends PostgresReads implements StoreTransacti
 
   async insert(object: NewObject): Promise<StoredObject> {
     const { type, id, name, payload, labels } = object
-    // A clock that jumped back must not put a new row before older ones (W21, S-19).
+    // A clock that jumped back must not put a new row before older ones, whatever its name (W21, S-19, T-02).
     const [row] = await this.run<{ at: string }>(
       `INSERT INTO objects (object_type, id, name, payload, labels, created_at_ms, updated_at_ms)
        SELECT $1::text, $2::text, $3::text, $4::bytea, $5::text::jsonb, t, t
-       FROM (SELECT greatest($6::bigint, coalesce((SELECT max(created_at_ms) FROM objects WHERE object_type = $1::text), 0)) AS t) AS clock
+       FROM (SELECT greatest($6::bigint, last + ($6::bigint < last)::int) AS t
+         FROM (SELECT coalesce((SELECT max(created_at_ms) FROM objects WHERE object_type = $1::text), 0) AS last) AS rows) AS clock
        ON CONFLICT DO NOTHING RETURNING created_at_ms AS at`,
       [type, id, name, payload, writeLabels(labels), this.#nowMs()],
     )

@@ -32,11 +32,11 @@ type Value = string | number | Uint8Array | null
 /** The writing statements of the one writing connection. */
 export function prepareWrites(make: Statements) {
   return {
-    // A clock that jumped back must not put a new row before older ones (W21, S-19).
+    // A clock that jumped back must not put a new row before older ones, whatever its name (W21, S-19, T-02).
     insert: make.prepare<{ created_at_ms: number }, Value[]>(
       `INSERT INTO objects (object_type, id, name, payload, labels, created_at_ms, updated_at_ms)
-       SELECT ?1, ?2, ?3, ?4, ?5, t, t
-       FROM (SELECT max(?6, coalesce((SELECT max(created_at_ms) FROM objects WHERE object_type = ?1), 0)) AS t)
+       SELECT ?1, ?2, ?3, ?4, ?5, t, t FROM (SELECT max(?6, last + (?6 < last)) AS t
+         FROM (SELECT coalesce((SELECT max(created_at_ms) FROM objects WHERE object_type = ?1), 0) AS last))
        WHERE true ON CONFLICT DO NOTHING RETURNING created_at_ms`,
     ),
     hasId: make.prepare<{ one: number }, [string]>('SELECT 1 AS one FROM objects WHERE id = ?'),
