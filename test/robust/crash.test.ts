@@ -2,6 +2,8 @@
 import { Database } from 'bun:sqlite'
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
@@ -12,6 +14,9 @@ import { type DriverProcess, startDriver } from '../kit/driver-process.ts'
 import { type Answer, callUnary, EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
 
 setDefaultTimeout(60_000)
+
+const fakeTime = [...new Bun.Glob('/usr/lib/*/faketime/libfaketime.so.1').scanSync('/')][0]
+if (!fakeTime) console.log('skipped: a clock that is off needs libfaketime')
 
 const KILLS = Number(process.env['CRASH_KILLS'] ?? 20)
 const WORKERS = 8
@@ -123,6 +128,46 @@ describe('C-01, C-04', () => {
     expect(driver.calls('ListSandboxes') - lists).toBeLessThanOrEqual(2)
     expect(await second.stop()).toBe(0)
     expect(driver.calls('DeleteSandbox')).toBe(0)
+  })
+
+  test.skipIf(!fakeTime)('T-02: restarted a day earlier: sessions stay good, new records come last', async () => {
+    const first = await startGateway({ args, dir })
+    await first.logged(line => line.message === 'driver connected')
+    const { response } = await first.call('CreateSandbox', { name: 'old', spec: {} })
+    const { id, created_at_ms: oldMs } = (response as { sandbox: { metadata: Record<string, string> } }).sandbox
+      .metadata
+    const become = async (ready: 'True' | 'False', phase: string) => {
+      const conditions = [{ type: 'Ready', status: ready, reason: 'Starting', message: '', last_transition_time: '' }]
+      await driver.tell({ do: 'status', sandbox: id!, status: { conditions } })
+      await until(phase, async () => JSON.stringify(await first.call('GetSandbox', { name: 'old' })).includes(phase))
+    }
+    await become('True', 'SANDBOX_PHASE_READY')
+    const session = (await first.call('CreateSshSession', { sandbox_id: id })).response!
+    await become('False', 'SANDBOX_PHASE_PROVISIONING')
+    expect(Number(session['expires_at_ms'])).toBeGreaterThan(Date.now())
+    expect(await first.stop('SIGKILL')).toBe('SIGKILL')
+
+    const second = await startGateway({ args, dir, env: { LD_PRELOAD: fakeTime!, FAKETIME: '-1d' } })
+    await second.logged(line => line.message === 'driver connected')
+    expect(Date.parse(String(second.log[0]!['time']))).toBeLessThan(Number(oldMs))
+    // 412: the session is good, its sandbox is not ready yet; an expired one is refused with 401.
+    const headers = { 'x-sandbox-id': id!, 'x-sandbox-token': String(session['token']) }
+    const connect = request({ host: '127.0.0.1', port: second.port, method: 'CONNECT', path: '/connect/ssh', headers })
+    const answer = new Promise(resolve => {
+      connect.on(
+        'connect',
+        ({ statusCode }: IncomingMessage, socket: Socket) => resolve(statusCode) ?? socket.destroy(),
+      )
+      connect.on('response', ({ statusCode }) => resolve(statusCode))
+    })
+    connect.end()
+    expect(await answer).toBe(412)
+    expect((await second.call('CreateSandbox', { name: 'new', spec: {} })).code).toBe('OK')
+    const { sandboxes } = (await second.call('ListSandboxes')).response as {
+      sandboxes: { metadata: { name: string; created_at_ms: string } }[]
+    }
+    expect(sandboxes.map(({ metadata }) => metadata.name)).toEqual(['old', 'new'])
+    expect(await second.stop()).toBe(0)
   })
 
   test('C-01: SIGTERM under load ends with 0: what had begun is answered, streams are told, nothing acknowledged is lost', async () => {
