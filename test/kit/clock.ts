@@ -6,6 +6,8 @@ export interface FakeClock extends Clock {
   advance(ms: number): void
   /** Moves on to the timer that is due first and runs it alone; false when there is none. */
   runNext(): boolean
+  /** Moves both clocks and runs nothing, as for a process that is stopped; what fell due runs late, at the next `advance`. */
+  stall(ms: number): void
   /** Moves the wall clock alone, as an administrator or a virtual machine does (T-01). */
   jumpWall(ms: number): void
   /** Timers that have neither run nor been cancelled. */
@@ -50,6 +52,10 @@ export function createFakeClock(nowMs: number = Date.UTC(2026, 0, 1)): FakeClock
       const due = nextDue(Number.POSITIVE_INFINITY)
       if (due) run(due)
       return due !== undefined
+    },
+    stall(ms) {
+      wallMs += ms
+      monotonicMs += ms
     },
     jumpWall(ms) {
       wallMs += ms

@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from 'bun:test'
 import { Duplex } from 'node:stream'
 import type { SupervisorCaller } from '../../../src/domain/supervisor-identity.ts'
+import { LIMITS } from '../../../src/limits.ts'
 import { createRelays, type Relays } from '../../../src/live/relays.ts'
 import type { ControlStream } from '../../../src/live/supervisor-session.ts'
 import { createSupervisors, type Supervisors } from '../../../src/live/supervisors.ts'
@@ -234,6 +235,33 @@ test('heartbeats go out every 15 s; a supervisor that stops sending its own is d
   expect(await hand.over).toBe('UNAVAILABLE: supervisor heartbeats missing')
   expect(quiet.sent.filter(message => message.heartbeat).length).toBe(4)
   expect(supervisors.size).toBe(1)
+})
+
+test('a process that is stopped for 5 s, whenever that is, takes no supervisor for dead (T-03)', async () => {
+  /** Second by second, so that what is sent is also read. */
+  const pass = async (seconds: number) => {
+    for (let second = 0; second < seconds; second++) {
+      await turn()
+      clock.advance(1000)
+    }
+    await turn()
+  }
+  for (let second = 0; second <= LIMITS.heartbeatSecs; second++) {
+    const hand = connect(`s${second}`)
+    const isThere = () => supervisors.current(`s${second}`)?.isOver === false
+    hand.say({ payload: 'heartbeat', heartbeat: {} })
+    await pass(second)
+    clock.stall(5000)
+    // What fell due runs first; what the supervisor said meanwhile is read after that.
+    clock.advance(0)
+    expect(isThere()).toBe(true)
+    for (let beats = 0; beats < 4; beats++) {
+      hand.say({ payload: 'heartbeat', heartbeat: {} })
+      await pass(LIMITS.heartbeatSecs)
+    }
+    expect(isThere()).toBe(true)
+    hand.leave()
+  }
 })
 
 test('a flood of messages ends the session (R-13)', async () => {
