@@ -37,8 +37,8 @@ const CIPHERS = [
 ].join(':')
 
 const DAY_MS = 86_400_000
-/** A line at each of these many days before the end (T-04). */
-const WARN_DAYS = [1, 7, 30]
+/** A line at each of these many days before the end, and one at the end (T-04). */
+const WARN_DAYS = [0, 1, 7, 30]
 
 /** Loads and verifies the files; throws the StartError of spec/gateway.md §5 when they are unusable. */
 export function createTls(config: TlsConfig, log: Logger, clock: Clock = systemClock): TlsTermination {

@@ -169,6 +169,29 @@ describe('files on disk (T-05, T-07)', () => {
     tls.close()
   })
 
+  test('T-04 its end is announced 30, 7 and 1 days before and when it comes, once each; it keeps serving', async () => {
+    certificates.leaf('quarter', 'ca', 'serverAuth', 90)
+    const log = createCapturedLog()
+    const clock = createFakeClock(Date.now())
+    const tls = createTls(config(true, 'quarter'), log, clock)
+    expect(log.lines).toMatchObject([{ message: 'TLS certificate loaded', fields: { not_after: expect.any(String) } }])
+    await using port = await openSharedPort({ tls })
+    tls.startWatching()
+    const said = (daysLeft: number) => {
+      const before = log.lines.length
+      clock.jumpWall(tls.notAfterMs() - daysLeft * 86_400_000 - clock.nowMs())
+      for (let polls = 0; polls < 2; polls++) clock.advance(LIMITS.tlsPollMs)
+      return log.lines.slice(before).map(({ level, message, fields }) => [level, message, fields['days_left']])
+    }
+    const soon = 'TLS certificate expires soon'
+    expect([31, 30, 29, 7, 6, 1, 0.5, 0, -1].map(said)).toEqual([
+      ...[[], [['warn', soon, 29]], [], [['warn', soon, 6]], [], [['warn', soon, 0]], []],
+      ...[[['warn', 'TLS certificate has expired', -1]], []],
+    ])
+    expect(await serial(port.port)).toBe('CN=quarter')
+    tls.close()
+  })
+
   test('no handshake fails while the pair is swapped back and forth', async () => {
     const names = ['server', 'renewed']
     for (const end of ['crt', 'key']) copyFileSync(certificates.path(`server.${end}`), certificates.path(`swap.${end}`))
@@ -197,21 +220,5 @@ describe('files on disk (T-05, T-07)', () => {
     expect(warnings(0o600)).not.toContain('TLS private key file is open to other users')
     expect(warnings(0o644)).toContain('TLS private key file is open to other users')
     expect(() => warnings(0o666)).toThrow(expect.objectContaining({ exitCode: 2 }))
-  })
-
-  test('the log tells the end of the certificate and warns once per step before it', () => {
-    const log = createCapturedLog()
-    const clock = createFakeClock(Date.now())
-    const tls = createTls(config(), log, clock)
-    expect(log.lines[0]).toMatchObject({ message: 'TLS certificate loaded', fields: { not_after: expect.any(String) } })
-    const soon = () => log.lines.filter(({ message }) => message === 'TLS certificate expires soon').length
-    expect(soon()).toBe(1)
-    tls.startWatching()
-    clock.advance(LIMITS.tlsPollMs * 3)
-    expect(soon()).toBe(1)
-    clock.jumpWall(86_400_000)
-    clock.advance(LIMITS.tlsPollMs * 3)
-    expect(soon()).toBe(2)
-    tls.close()
   })
 })

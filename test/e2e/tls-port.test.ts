@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
+import { freePort } from '../../src/dev/free-port.ts'
 import { type Certificates, createCertificates } from '../kit/certificates.ts'
 import { canRunForeignDriver } from '../kit/foreign-driver.ts'
 import { type GatewayProcess, startGateway, until } from '../kit/gateway.ts'
@@ -160,4 +161,16 @@ test('T-05 a certificate renewed under load, half written in between: no handsha
   // From then on nobody sees the old one.
   expect(seen.slice(-40).every(one => one === fingerprintOf('renewed'))).toBe(true)
   expect(await gateway.stop()).toBe(0)
+})
+
+test('T-04 the end of the certificate is a warning and a metric', async () => {
+  const port = await freePort(0, true)
+  const gateway = await start(['--metrics-port', String(port), '--metrics-bind-address', '127.0.0.1'])
+  expect(await gateway.logged(line => line.message === 'TLS certificate expires soon')).toMatchObject({
+    ...{ level: 'WARN', days_left: 1 },
+  })
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  const endMs = Date.parse(new X509Certificate(readFileSync(certificates.path('server.crt'))).validTo)
+  expect(metrics).toContain(`\nopenshell_gateway_tls_certificate_not_after_seconds ${endMs / 1000}\n`)
+  await gateway.stop()
 })
