@@ -148,6 +148,34 @@ describe('the bill of materials', () => {
   })
 })
 
+describe('P-13: what is installed', () => {
+  const lock = parseLock(readFileSync(join(ROOT, 'bun.lock'), 'utf8'))
+  const wanted = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+
+  test('is named by exact versions, and the lock file agrees', () => {
+    const pins = Object.entries({ ...wanted.dependencies, ...wanted.devDependencies })
+    for (const [name, version] of pins)
+      expect([name, version]).toEqual([name, expect.stringMatching(/^\d+\.\d+\.\d+$/)])
+    expect(lock.workspaces['']?.dependencies).toEqual(wanted.dependencies)
+  })
+
+  test('comes from the registry, each package with the digest that it must have', () => {
+    for (const [place, [resolved, registry, , digest]] of Object.entries(lock.packages)) {
+      expect([place, resolved]).toEqual([place, expect.stringMatching(/^(@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+[\w.+-]*$/)])
+      expect([place, registry, digest]).toEqual([place, '', expect.stringMatching(/^sha512-[\w+/]{86}==$/)])
+    }
+  })
+
+  test('runs no script of its own, and nothing is installed but by the lock file', () => {
+    // An empty list, not an absent one: the package manager has a list of packages that it trusts.
+    expect(wanted.trustedDependencies).toEqual([])
+    const texts = [...Object.values<string>(wanted.scripts), readFileSync(join(ROOT, '.ci/run'), 'utf8')]
+    const installs = texts.flatMap(text => [...text.matchAll(/bun install[^&|;\n]*/g)].map(match => match[0]))
+    expect(installs.length).toBeGreaterThan(0)
+    for (const install of installs) expect(install).toContain('--frozen-lockfile')
+  })
+})
+
 test('release notes group commits by what they mean to an operator, breaking ones first', () => {
   const log = [
     'feat(auth): tokens\x1f\x1e\n',
