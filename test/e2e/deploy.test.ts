@@ -1,17 +1,23 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials } from '@grpc/grpc-js'
+import { compile } from '../../deploy/build/executable.ts'
+import { freePort } from '../../src/dev/free-port.ts'
 import { createCertificates } from '../kit/certificates.ts'
 import { CHART_SETS, gatewayContainer } from '../kit/chart.ts'
 import { startDriver } from '../kit/driver-process.ts'
 import { callUnary, EXECUTABLE, startGateway, until } from '../kit/gateway.ts'
 import { bindNotifySocket } from '../kit/notify-socket.ts'
+import { isListening } from '../kit/processes.ts'
 
 setDefaultTimeout(60_000)
+
+const emulator = process.arch === 'x64' ? (Bun.which('qemu-x86_64-static') ?? Bun.which('qemu-x86_64')) : null
+if (!emulator) console.log('skipped: an old processor needs qemu-user-static')
 
 let scratch: string
 beforeAll(() => {
@@ -251,3 +257,51 @@ test.skipIf(!analyzable)(
     expect([...used].filter(call => !allowed.has(call))).toEqual([])
   },
 )
+
+describe('the executable', () => {
+  test('P-14 two builds of one source are equal, wherever they are made, and not too large', () => {
+    const digests = ['one', 'two'].map(name => {
+      mkdirSync(join(scratch, name))
+      const outfile = join(scratch, name, 'openshell-gateway')
+      compile(outfile, '1.2.3')
+      const bytes = readFileSync(outfile)
+      expect(bytes.length).toBeLessThanOrEqual(120 * 2 ** 20)
+      rmSync(join(scratch, name), { recursive: true })
+      return Bun.SHA256.hash(bytes, 'hex')
+    })
+    expect(digests[0]).toBe(digests[1]!)
+  })
+
+  test('P-14 the signal that opens an inspector elsewhere opens none', async () => {
+    const gateway = await startGateway({ args: absentDriver() })
+    gateway.child.kill('SIGUSR1')
+    expect((await gateway.call('Health')).code).toBe('OK')
+    // Where Node and Bun would listen.
+    expect(await Promise.all([9229, 6499].map(port => isListening(port)))).toEqual([false, false])
+    expect(await gateway.stop()).toBe(0)
+  })
+
+  test.skipIf(process.platform !== 'linux')('P-15 asks for no later C library than that of 2012', () => {
+    const minors = readFileSync(EXECUTABLE, 'latin1').matchAll(/GLIBC_2\.(\d+)/g)
+    expect(Math.max(...[...minors].map(match => Number(match[1])))).toBe(17)
+  })
+
+  test.skipIf(!emulator)('P-15 serves on a processor of 2008, without AVX', async () => {
+    const port = await freePort(0, true)
+    const args = ['--port', String(port), '--bind-address', '127.0.0.1', '--disable-tls', '--db-url', 'sqlite::memory:']
+    const child = Bun.spawn([emulator!, '-cpu', 'Nehalem-v1', EXECUTABLE, ...args, ...absentDriver()], {
+      env: { OPENSHELL_SSH_HANDSHAKE_SECRET: randomUUID() },
+      stdout: 'ignore',
+      stderr: 'ignore',
+    })
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure())
+    try {
+      await until('the port', () => isListening(port), 50_000)
+      expect((await callUnary(client, 'Health', {}, { timeoutMs: 50_000 })).code).toBe('OK')
+    } finally {
+      client.close()
+      child.kill('SIGKILL')
+      await child.exited
+    }
+  })
+})
