@@ -1,7 +1,7 @@
 import { StartError } from '../base/errors.ts'
 import type { Config } from '../config/config.ts'
 import { inspectSocket } from '../drivers/socket-path.ts'
-import { refuseUnbindable } from '../net/listener.ts'
+import { refuseTaken } from '../net/listener.ts'
 import { readAuthorities } from '../net/tls-files.ts'
 import { driverExecutable, type Environment } from './peers.ts'
 
@@ -22,7 +22,7 @@ export async function refuseHopeless(config: Config, environment: Environment): 
   if (config.credentialsDriverSocket !== null) refuseSocket('credentials-driver-socket', config.credentialsDriverSocket)
   const caFile = config.oidc?.caFile ?? null
   if (caFile !== null) await blaming('--oidc-ca-file', () => readAuthorities(caFile))
-  await refuseUnbindable({ host: config.bindAddress, port: config.port, what: 'to' })
+  await refuseTaken({ host: config.bindAddress, port: config.port, what: 'to' })
 }
 
 /** Opens a part and, when that fails, says which flags to look at. */

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
@@ -56,6 +57,8 @@ export interface Listener {
   destroy(): void
 }
 
+const TCP_LISTEN = '0A'
+
 type Place = Pick<ListenerOptions, 'host' | 'port' | 'fd' | 'what'>
 
 function bind(server: Server, { host, port, fd, what }: Place): Promise<void> {
@@ -70,11 +73,30 @@ function bind(server: Server, { host, port, fd, what }: Place): Promise<void> {
   return promise
 }
 
-/** Throws what `listen` would throw, as far as it can be known before: taken, not allowed, no such address (C-10). */
-export async function refuseUnbindable(place: Place): Promise<void> {
+/**
+ * Throws now what `listen` would throw later when somebody has the port (C-10). It is tried only when somebody listens
+ * there, on whatever address: whoever waits for a free port to open must not find it open for a moment.
+ */
+export async function refuseTaken(place: Place): Promise<void> {
+  if (!hasListener(place.port)) return
   const server = createServer(socket => socket.destroy())
   await bind(server, place)
   await new Promise(resolve => server.close(resolve))
+}
+
+/** Whether the kernel says that somebody listens on a port; false where it does not tell. */
+function hasListener(port: number): boolean {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  return ['/proc/net/tcp', '/proc/net/tcp6']
+    .filter(table => existsSync(table))
+    .some(table =>
+      readFileSync(table, 'latin1')
+        .split('\n')
+        .some(line => {
+          const [, local, , state] = line.trim().split(/\s+/)
+          return state === TCP_LISTEN && local!.endsWith(end)
+        }),
+    )
 }
 
 /** The shared port: accepts within the caps, terminates TLS, tells HTTP/2 from HTTP/1.x by the first octets (spec/gateway.md §8). */
