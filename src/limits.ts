@@ -43,6 +43,11 @@ export const LIMITS = {
   sessionMemoryMib: 64,
   /** Streams over the cap that are refused before the connection ends (platform.md §5). */
   rejectedStreams: 1000,
+  /** Streams of one address that have said nothing yet (F-08); a further one is refused like one over the cap. */
+  silentStreamsPerAddress: 2048,
+  /** Streams refused for that until it is counted again, and between two collections of what they left. */
+  silentStreamsPerCount: 256,
+  silentStreamsPerCollection: 512,
   /** A supervisor's relays share one connection (decision 30). */
   concurrentStreams: 200,
   /** PING of ours, and how long its answer may take (decision 22). */

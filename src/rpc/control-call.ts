@@ -29,7 +29,7 @@ export function serveControl(
   serving: StreamServing<ControlHandler>,
 ): void {
   const wire = writeStatusTo(stream, () => control.finish(null))
-  const control = new ControlCall(stream, wire)
+  const control = new ControlCall(stream, wire, serving.heard)
   const call = new GatewayCall(wire, opening, serving.pipeline)
   serving.track(call)
   stream.once('close', () => control.finish(null))
@@ -56,6 +56,7 @@ async function run(call: GatewayCall, control: ControlCall, serving: StreamServi
 class ControlCall implements ControlStream {
   readonly #stream: ServerHttp2Stream
   readonly #wire: StreamStatus
+  readonly #heard: (stream: ServerHttp2Stream) => void
   readonly #reader = new MessageReader(LIMITS.receiveMessageBytes)
   #early: SupervisorMessage[] = []
   #take: ((message: SupervisorMessage) => void) | null = null
@@ -64,9 +65,10 @@ class ControlCall implements ControlStream {
   #over: GatewayError | null | undefined
   #drained: (() => void) | null = null
 
-  constructor(stream: ServerHttp2Stream, wire: StreamStatus) {
+  constructor(stream: ServerHttp2Stream, wire: StreamStatus, heard: (stream: ServerHttp2Stream) => void) {
     this.#stream = stream
     this.#wire = wire
+    this.#heard = heard
     stream.on('error', () => {})
   }
 
@@ -137,6 +139,7 @@ class ControlCall implements ControlStream {
   }
 
   #deliver(bytes: Buffer): void {
+    this.#heard(this.#stream)
     try {
       const message = inbound.decode(bytes)
       if (this.#take) return this.#take(message)

@@ -1,7 +1,9 @@
+import type { ServerHttp2Stream } from 'node:http2'
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { type ErrorKind, errorText } from '../base/errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { GatewayCall } from './call.ts'
+import type { SilentStreams } from './silent-streams.ts'
 import { statusFor, TEXTS } from './status.ts'
 
 /** The library's reader of the messages of one call. */
@@ -45,8 +47,13 @@ export function createReadingBudget(): ReadingBudget {
  * Reads the messages of a call within its own limit and the budget of all. Where one message is expected, nothing
  * behind it is looked at: three thousand empty ones fit into a frame, and each would cost a turn (F-20).
  */
-export function guardReading(wire: ServerInterceptingCallInterface, call: GatewayCall, budget: ReadingBudget): void {
-  const { decoder } = wire as unknown as { decoder: Decoder }
+export function guardReading(
+  wire: ServerInterceptingCallInterface,
+  call: GatewayCall,
+  budget: ReadingBudget,
+  silent: SilentStreams,
+): void {
+  const { decoder, stream } = wire as unknown as { decoder: Decoder; stream: ServerHttp2Stream }
   const write = decoder.write.bind(decoder)
   const isSingle = !call.row.requestStream
   let held = 0
@@ -71,6 +78,7 @@ export function guardReading(wire: ServerInterceptingCallInterface, call: Gatewa
     try {
       const messages = write(data)
       const first = messages[0]
+      if (first !== undefined) silent.heard(stream)
       held = first === undefined ? held + data.length : isSingle ? first.length : 0
       if (!budget.hold(call, held)) return refuse('RESOURCE_EXHAUSTED', TEXTS.tooMuchAtOnce)
       const odd = messages.find(message => message[0]! > COMPRESSED)

@@ -22,6 +22,8 @@ export interface StreamServing<Handler> {
   readonly onBug: (error: unknown, call: CallContext) => void
   /** The call is one that a drain must end. */
   readonly track: (call: GatewayCall) => void
+  /** The first message came. */
+  readonly heard: (stream: ServerHttp2Stream) => void
 }
 
 /**
@@ -57,11 +59,15 @@ async function run(
     onOdd: reason => call.log.warn('relay input ended', { reason }),
   })
   relay.on('error', () => {})
+  const accept = () => {
+    serving.heard(stream)
+    wire.respond()
+  }
   relay.once('finish', () => call.sendStatus({ code: GRPC_CODES.OK, details: '' }))
   // Ended from outside, by a drain: not by the end of this direction alone.
   call.signal.addEventListener('abort', () => relay.writableFinished || relay.destroy(), { once: true })
   try {
-    await serving.handler(relay, () => wire.respond(), call)
+    await serving.handler(relay, accept, call)
     call.sendStatus({ code: GRPC_CODES.OK, details: '' })
   } catch (error) {
     if (!(error instanceof GatewayError)) serving.onBug(error, call)

@@ -22,6 +22,7 @@ import { createKeepalive } from './keepalive.ts'
 import { createReadingBudget, guardReading } from './message-reader.ts'
 import { drainingStatus, type Pipeline } from './pipeline.ts'
 import { type RelayWireHandler, serveRelay } from './relay-call.ts'
+import { createSilentStreams } from './silent-streams.ts'
 
 /** A request over HTTP/2 that is not gRPC, and its answer. */
 export interface PlainRequest {
@@ -86,6 +87,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
   const budget = createReadingBudget()
+  const silent = createSilentStreams()
   let whenIdle: (() => void) | undefined
   let whenGone: (() => void) | undefined
   let accepting: Origin | undefined
@@ -101,7 +103,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
 
   const openCall = (wire: Parameters<ServerInterceptor>[1]): GatewayCall => {
     const call = new GatewayCall(wire, opening!, pipeline)
-    guardReading(wire, call, budget)
+    guardReading(wire, call, budget, silent)
     open.add(call)
     return call
   }
@@ -126,7 +128,12 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
   }
 
-  const shared = { pipeline, onBug: options.onBug, track: (call: GatewayCall) => void open.add(call) }
+  const shared = {
+    pipeline,
+    onBug: options.onBug,
+    track: (call: GatewayCall) => void open.add(call),
+    heard: silent.heard,
+  }
   const relays = { ...shared, handler: options.relay }
   const controls = { ...shared, handler: options.control }
   const internals = grpc as unknown as GrpcInternals
@@ -176,6 +183,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
         return answerPlain(stream, headers, path, peer, options)
       const exact = path.split('?', 1)[0]!
       if (exact !== path) headers[':path'] = exact
+      if (!silent.admit(stream, peer.address)) return
       opening = { row: rowFor(exact), stream, peer, rawHeaders, path: exact, onAdmitted, onWritten }
       if (opening.row.rpc === 'RelayStream') return serveRelay(stream, opening, relays)
       if (opening.row.rpc === 'ConnectSupervisor') return serveControl(stream, opening, controls)

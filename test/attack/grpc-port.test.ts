@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { freePort } from '../../src/dev/free-port.ts'
 import { LIMITS } from '../../src/limits.ts'
@@ -285,6 +286,35 @@ describe('F-02, F-03, F-06, F-07, F-08: frames', () => {
     expect(values.get(3)).toBe(LIMITS.concurrentStreams)
     raw.destroy()
   })
+})
+
+test('F-08 128 streams that say nothing on each of 256 connections: most are refused, others are served, and memory stays bounded', async () => {
+  const issuer = await startIssuer(await signingKey('k1'))
+  const guarded = await startGateway({ args: [...ABSENT, '--oidc-issuer', issuer.url] })
+  await guarded.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+  const heads = Array.from({ length: 128 }, (_, n) => frame(1, END_HEADERS, 1 + 2 * n, callHead(LIST)))
+  const flood = await Promise.all(Array.from({ length: 256 }, () => openHttp2(guarded.port)))
+  for (const raw of flood) raw.send(Buffer.concat(heads))
+  const ended = (type: number) =>
+    flood.reduce((sum, raw) => sum + framesOf(raw.received()).filter(one => one.type === type).length, 0)
+  const refused = 256 * 128 - LIMITS.silentStreamsPerAddress
+  await until('the refusals', () => ended(3) >= refused, 30_000)
+  // A call without a token is answered, and its stream counts as long as its client keeps it.
+  expect({ refused: ended(3), answered: ended(1) }).toEqual({ refused, answered: LIMITS.silentStreamsPerAddress })
+  expect(memoryOf(guarded.child.pid!).most).toBeLessThan(240)
+
+  const other = connect({ port: guarded.port, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  const health = Buffer.concat([frame(1, END_HEADERS, 1, callHead(HEALTH)), frame(0, END_STREAM, 1, EMPTY_MESSAGE)])
+  const answer: Buffer[] = []
+  other.on('data', chunk => answer.push(Buffer.from(chunk)))
+  other.write(Buffer.concat([http2Start(), health]))
+  await until('an answer', () => framesOf(Buffer.concat(answer)).some(({ type, stream }) => type === 0 && stream === 1))
+  other.destroy()
+
+  for (const raw of flood) raw.destroy()
+  await until('the address to be served again', async () => (await guarded.call('Health')).code === 'OK')
+  expect(await guarded.stop()).toBe(0)
+  await issuer.close()
 })
 
 describe('calls on a connection that ends before they are answered', () => {
