@@ -35,6 +35,7 @@ import { createLogger, type LogSink, type RootLogger, type SandboxLine } from '.
 import { createFdSink } from './observe/log-sink.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { createReadinessProber } from './observe/readiness.ts'
+import { createFairShare } from './rpc/fair-share.ts'
 import { createPipeline, drainingStatus } from './rpc/pipeline.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createServices } from './services/services.ts'
@@ -168,6 +169,7 @@ async function assemble(
     ...(config.auditRequired && { auditFault: () => sink.fault }),
     observe: metrics.observeGrpc,
     ...(config.oidc && { streams: config.oidc.streams }),
+    share: createFairShare(config.userCallsPerSecond, clock),
     refusal: () => (draining ? drainingStatus() : null),
   })
   const observed = observeHttp(metrics, log)

@@ -48,6 +48,8 @@ export const LIMITS = {
   /** Streams refused for that until it is counted again, and between two collections of what they left. */
   silentStreamsPerCount: 256,
   silentStreamsPerCollection: 512,
+  /** Users whose calls are counted (F-18); the one that was seen longest ago starts anew. */
+  fairShareUsers: 4096,
   /** A supervisor's relays share one connection (decision 30). */
   concurrentStreams: 200,
   /** PING of ours, and how long its answer may take (decision 22). */

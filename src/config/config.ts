@@ -53,6 +53,8 @@ export interface Config {
   readonly maxConnections: number
   /** 0 = no limit. */
   readonly maxConnectionsPerAddress: number
+  /** 0 = no limit. */
+  readonly userCallsPerSecond: number
 }
 
 export interface TlsConfig {
@@ -529,6 +531,7 @@ function configOf(facts: Facts, logLevel: ShownLevel): Config {
     trustedProxies: raw.list('trusted-proxies'),
     maxConnections: raw.number('max-connections'),
     maxConnectionsPerAddress: raw.number('max-connections-per-address'),
+    userCallsPerSecond: raw.number('user-calls-per-second'),
   }
 }
 

@@ -116,6 +116,15 @@ export const FLAGS = [
     group: 'Listeners',
     help: 'Most connections of one client address; 0 = no such limit, for gateways behind a proxy',
   },
+  // ours (F-18)
+  {
+    name: 'user-calls-per-second',
+    env: 'OPENSHELL_USER_CALLS_PER_SECOND',
+    kind: 'u32',
+    default: '0',
+    group: 'Listeners',
+    help: 'Calls that the bearer of a token may make in the long run, twice as many in one second; 0 = no such limit',
+  },
   // ours
   {
     name: 'trusted-proxies',

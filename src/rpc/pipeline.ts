@@ -12,6 +12,7 @@ import { describe } from '../observe/audit.ts'
 import type { Logger } from '../observe/log.ts'
 import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts'
 import type { GatewayCall } from './call.ts'
+import type { FairShare } from './fair-share.ts'
 import { type CallStatus, statusFor, statusOf, TEXTS } from './status.ts'
 
 /** Proves who calls and decides whether they may; throws `GatewayError` otherwise. Synchronous when the answer is cached. */
@@ -30,6 +31,8 @@ export interface PipelineDeps {
   readonly auditFault?: () => string | null
   /** How long streams outlive the tokens that opened them; absent = for ever. */
   readonly streams?: StreamLifetimes
+  /** Whether a proven caller may make one more call now. */
+  readonly share: FairShare
   /** Why no new call is taken, or null. */
   readonly refusal: () => CallStatus | null
 }
@@ -75,7 +78,7 @@ function endOf(row: MethodRow, principal: Principal, streams: StreamLifetimes | 
   return streamEndMs(principal, row.lifetime === 'watch' ? streams.watchGraceSecs : streams.workGraceSecs)
 }
 
-/** Builds the pipeline: admit → authenticate and authorize → encoding → audit → handler → account. */
+/** Builds the pipeline: admit → authenticate and authorize → share → encoding → audit → handler → account. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const prefix = randomBytes(4).toString('hex')
   let calls = 0
@@ -96,13 +99,16 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     return status
   }
 
+  const refuseExcess = (principal: Principal): CallStatus | null =>
+    deps.share.take(principal) ? null : statusFor('RESOURCE_EXHAUSTED', TEXTS.tooManyCalls)
+
   const refuseUnaudited = (call: GatewayCall): CallStatus | null =>
     call.row.audit && deps.auditFault?.() ? statusFor('UNAVAILABLE', TEXTS.unaudited) : null
 
   const accept = (call: GatewayCall, principal: Principal): CallStatus | null => {
     call.principal = principal
     call.endsAtMs = endOf(call.row, principal, deps.streams) ?? Number.POSITIVE_INFINITY
-    const status = refuseEncoding(call) ?? refuseUnaudited(call)
+    const status = refuseExcess(principal) ?? refuseEncoding(call) ?? refuseUnaudited(call)
     call.admitted = status === null
     return status
   }

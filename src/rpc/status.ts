@@ -16,6 +16,7 @@ export const TEXTS = {
   unaudited: 'the audit log cannot be written',
   tooMuchAtOnce: 'too much is being received at once',
   tooMuchUnread: 'too many large answers have not been read yet; read them, or ask for smaller pages',
+  tooManyCalls: 'too many calls of this user',
 } as const
 
 /** What goes onto the wire at the end of a call. */

@@ -84,6 +84,7 @@ export async function startDataPlane(options: DataPlaneOptions = {}): Promise<Da
     log,
     audit: () => {},
     observe: () => {},
+    share: { take: () => true },
     refusal: () => null,
   })
   const rpc = createRpcServer({

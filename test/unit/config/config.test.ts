@@ -292,6 +292,7 @@ describe('a configuration', () => {
       inferenceAllowPrivateEndpoints: false,
       maxConnections: 4096,
       maxConnectionsPerAddress: 256,
+      userCallsPerSecond: 0,
       ssh: {
         gatewayHost: '127.0.0.1',
         gatewayPort: 0,

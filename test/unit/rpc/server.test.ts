@@ -38,6 +38,7 @@ beforeAll(async () => {
     log: createCapturedLog(),
     audit: () => {},
     observe: (method, code) => void finished.push([method, code]),
+    share: { take: () => true },
     refusal: () => null,
   })
   const handlers: Handlers = {
