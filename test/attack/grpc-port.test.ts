@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { freePort } from '../../src/dev/free-port.ts'
 import { LIMITS } from '../../src/limits.ts'
 import { EXECUTABLE, type GatewayProcess, SECRET, startGateway, until } from '../kit/gateway.ts'
-import { signingKey, startIssuer } from '../kit/issuer.ts'
+import { type FakeIssuer, signingKey, startIssuer } from '../kit/issuer.ts'
 import { isListening } from '../kit/processes.ts'
 import { type BareClient, callHead, literal, openBare } from '../kit/raw-call.ts'
 import { frame, framesOf, goAwayReason, http2Start, openRaw, type RawSocket } from '../kit/raw-socket.ts'
@@ -428,6 +428,52 @@ describe('F-05: a stranger', () => {
     expect(await flood(LIST, [['authorization', `Bearer ${token}`]])).toBeNull()
     expect(await guarded.stop()).toBe(0)
     await issuer.close()
+  })
+})
+
+describe('F-17, F-18: floods of calls', () => {
+  let issuer: FakeIssuer
+  let guarded: GatewayProcess
+  beforeAll(async () => {
+    issuer = await startIssuer(await signingKey('k1'))
+    guarded = await startGateway({ args: [...ABSENT, '--oidc-issuer', issuer.url, '--user-calls-per-second', '5'] })
+    await guarded.logged(line => line.message.startsWith('OIDC JWT validation enabled'))
+  })
+  afterAll(async () => {
+    expect(await guarded.stop()).toBe(0)
+    await issuer.close()
+  })
+
+  /** So many calls, a hundred at a time; how many ended with each code. */
+  const ask = async (count: number, headers: Record<string, string>) => {
+    const asking = openBare(guarded.address)
+    const codes: Record<string, number> = {}
+    for (let n = 0; n < count; n += 100) {
+      const most = Math.min(100, count - n)
+      const answers = await Promise.all(Array.from({ length: most }, () => asking.ask(LIST, headers, EMPTY_MESSAGE)))
+      for (const { code } of answers) codes[String(code)] = (codes[String(code)] ?? 0) + 1
+    }
+    asking.close()
+    return codes
+  }
+
+  test.each<[string, Record<string, string>]>([
+    ['without a token', {}],
+    ['with something that is none', { authorization: 'Bearer aaa.bbb.ccc' }],
+  ])('F-17 calls %s are refused at little cost', async (_name, headers) => {
+    expect(await ask(2000, headers)).toEqual({ 16: 2000 })
+    const began = cpuSecondsOf(guarded.child.pid!)
+    expect(await ask(5000, headers)).toEqual({ 16: 5000 })
+    // A thousand cost 0.15 s; twice that on a machine that does other things too.
+    expect((cpuSecondsOf(guarded.child.pid!) - began) / 5).toBeLessThan(0.3)
+  })
+
+  test('F-18 a user who floods has a share, and another one has the same', async () => {
+    const bearer = async (sub: string) => ({ authorization: `Bearer ${await issuer.token({ claims: { sub } })}` })
+    const flooded = await ask(500, await bearer('flood'))
+    expect(flooded['0']).toBeGreaterThanOrEqual(10)
+    expect(flooded['8']).toBeGreaterThan(flooded['0']!)
+    expect(await ask(10, await bearer('other'))).toEqual({ 0: 10 })
   })
 })
 
