@@ -193,6 +193,7 @@ async function assemble(
         control: services.control,
         pipeline,
         maxStreams: LIMITS.concurrentStreams,
+        silentStreamsPerAddress: config.maxConnectionsPerAddress === 0 ? 0 : LIMITS.silentStreamsPerAddress,
       },
       answerPlain: request => answerObserved(request, routes, observed),
       onBug(error, call) {

@@ -47,6 +47,8 @@ export interface RpcServerOptions extends BindOptions {
   readonly pipeline: Pipeline
   readonly answerPlain: (request: PlainRequest) => PlainResponse
   readonly maxStreams: number
+  /** Streams of one address on which no message has come yet; 0 = no such limit. */
+  readonly silentStreamsPerAddress: number
 }
 
 /** Serves gRPC on connections that it is given. */
@@ -87,7 +89,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const sessions = new Set<http2.ServerHttp2Session>()
   const open = new Set<GatewayCall>()
   const budget = createReadingBudget()
-  const silent = createSilentStreams()
+  const silent = createSilentStreams(options.silentStreamsPerAddress)
   let whenIdle: (() => void) | undefined
   let whenGone: (() => void) | undefined
   let accepting: Origin | undefined

@@ -23,8 +23,11 @@ interface Source {
  * Bounds what streams cost that are opened and then say nothing. They stay as long as their client likes, also after
  * the call on them was refused, and each holds several KiB. Callers send their message with the head: under load it
  * may wait here to be read, as a token has to be verified first, but then it is here, and the stream is not silent.
+ * At most `perAddress` of one address; 0 = no such limit.
  */
-export function createSilentStreams(): SilentStreams {
+export function createSilentStreams(perAddress: number): SilentStreams {
+  // Behind a proxy one address is everybody.
+  if (perAddress === 0) return { admit: () => true, heard: () => {} }
   const sources = new Map<string, Source>()
   const addresses = new WeakMap<ServerHttp2Stream, string>()
   let refused = 0
@@ -41,7 +44,7 @@ export function createSilentStreams(): SilentStreams {
   const makeRoom = (source: Source) => {
     let silent = 0
     for (const stream of source.streams) if (stream.readableLength === 0) silent += 1
-    source.room = Math.max(0, LIMITS.silentStreamsPerAddress - silent)
+    source.room = Math.max(0, perAddress - silent)
     source.refusing = LIMITS.silentStreamsPerCount
   }
 
@@ -55,7 +58,7 @@ export function createSilentStreams(): SilentStreams {
 
   return {
     admit(stream, address) {
-      const source = sources.get(address) ?? { streams: new Set(), room: LIMITS.silentStreamsPerAddress, refusing: 0 }
+      const source = sources.get(address) ?? { streams: new Set(), room: perAddress, refusing: 0 }
       if (source.room === 0 && --source.refusing <= 0) makeRoom(source)
       if (source.room === 0) {
         refuse(stream)

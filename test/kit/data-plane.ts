@@ -109,6 +109,7 @@ export async function startDataPlane(options: DataPlaneOptions = {}): Promise<Da
     answerPlain: () => ({ status: 404, headers: {}, body: '' }),
     onBug: error => void bugs.push(error),
     maxStreams: 200,
+    silentStreamsPerAddress: 0,
   })
   const none = () => ({ status: 404, headers: {}, body: '' })
   const listener = createListener(

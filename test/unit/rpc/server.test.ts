@@ -50,7 +50,13 @@ beforeAll(async () => {
     },
   }
   rpc = createRpcServer({
-    ...{ methods: methodsOf('openshell.v1.OpenShell'), handlers, pipeline, maxStreams: 100 },
+    ...{
+      methods: methodsOf('openshell.v1.OpenShell'),
+      handlers,
+      pipeline,
+      maxStreams: 100,
+      silentStreamsPerAddress: 0,
+    },
     relay: () => behave(),
     control: (_stream, context) => control(context),
     answerPlain: () => ({ status: 404, headers: {}, body: '' }),
