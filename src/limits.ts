@@ -41,6 +41,8 @@ export const LIMITS = {
   engineHeaderListBytes: 65_535,
   /** What one connection may make the engine hold, in MiB. */
   sessionMemoryMib: 64,
+  /** How long somebody on our port may take to answer before the start goes on. */
+  portTryMs: 500,
   /** Streams over the cap that are refused before the connection ends (platform.md §5). */
   rejectedStreams: 1000,
   /** Streams of one address that have said nothing yet (F-08); a further one is refused like one over the cap. */

@@ -1,5 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { type Clock, systemClock } from '../base/clock.ts'
@@ -57,8 +56,6 @@ export interface Listener {
   destroy(): void
 }
 
-const TCP_LISTEN = '0A'
-
 type Place = Pick<ListenerOptions, 'host' | 'port' | 'fd' | 'what'>
 
 function bind(server: Server, { host, port, fd, what }: Place): Promise<void> {
@@ -74,29 +71,29 @@ function bind(server: Server, { host, port, fd, what }: Place): Promise<void> {
 }
 
 /**
- * Throws now what `listen` would throw later when somebody has the port (C-10). It is tried only when somebody listens
- * there, on whatever address: whoever waits for a free port to open must not find it open for a moment.
+ * Throws now what `listen` would throw later when somebody has the port (C-10). It is tried only when somebody answers
+ * there: whoever waits for a free port to open must not find it open for a moment.
  */
 export async function refuseTaken(place: Place): Promise<void> {
-  if (!hasListener(place.port)) return
+  if (!(await isAnswered(place))) return
   const server = createServer(socket => socket.destroy())
   await bind(server, place)
   await new Promise(resolve => server.close(resolve))
 }
 
-/** Whether the kernel says that somebody listens on a port; false where it does not tell. */
-function hasListener(port: number): boolean {
-  const end = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  return ['/proc/net/tcp', '/proc/net/tcp6']
-    .filter(table => existsSync(table))
-    .some(table =>
-      readFileSync(table, 'latin1')
-        .split('\n')
-        .some(line => {
-          const [, local, , state] = line.trim().split(/\s+/)
-          return state === TCP_LISTEN && local!.endsWith(end)
-        }),
-    )
+/** Whether somebody takes connections there. */
+function isAnswered({ host, port }: Place): Promise<boolean> {
+  return new Promise(resolve => {
+    // A connection to "any address" goes to this host.
+    const socket = connect({ host, port, timeout: LIMITS.portTryMs })
+    const settle = (answered: boolean) => {
+      socket.destroy()
+      resolve(answered)
+    }
+    socket.once('connect', () => settle(true))
+    socket.once('timeout', () => settle(false))
+    socket.once('error', () => settle(false))
+  })
 }
 
 /** The shared port: accepts within the caps, terminates TLS, tells HTTP/2 from HTTP/1.x by the first octets (spec/gateway.md §8). */
