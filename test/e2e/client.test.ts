@@ -404,6 +404,8 @@ describe('logout', () => {
     expect(await home.run(['gateway', 'logout'])).toMatchObject({ code: 0, stderr: "Logged out of gateway 'dev'\n" })
     expect(existsSync(home.path('gateways', 'dev', 'oidc_token.json'))).toBe(false)
     const again = await fetch(`${issuer.url}/token`, {
+      // An idle connection of an earlier request may be closing.
+      keepalive: false,
       method: 'POST',
       body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token, client_id: 'openshell-cli' }),
     })
