@@ -20,7 +20,7 @@ export const LIMITS = {
   sendMessageBytes: 4_194_304,
   /** The largest answer: a page of providers, for clients that accept more (spec/providers.md, head). */
   answerBytes: 20_971_520,
-  /** Answers that nobody has taken yet, all together; the engine holds two copies of each. Small ones are not counted. */
+  /** Answers that nobody has taken yet, all together. Small ones are not counted. */
   unreadBytes: 67_108_864,
   answerUncountedBytes: 65_536,
   /** A call waits this long for readers to make room for its page. */

@@ -76,8 +76,11 @@ export function createAnswerBudget(clock: Clock): AnswerBudget {
       const { session } = stream
       if (!session) return true
       if (making.delete(call)) add(session, -LIMITS.pageBytes)
-      if (!fits(session, bytes)) return false
-      add(session, bytes)
+      const isFitting = fits(session, bytes)
+      if (isFitting) add(session, bytes)
+      // It is rarely as large as a page can be: there may be room for another one.
+      letIn()
+      if (!isFitting) return false
       const late = clock.after(LIMITS.unreadMs, () => stream.destroy())
       stream.on('close', () => {
         late.cancel()

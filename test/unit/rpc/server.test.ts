@@ -23,6 +23,9 @@ const finished: [string, number][] = []
 /** What GetSandbox and WatchSandbox do in a test. */
 let behave: () => Promise<never> = () => Promise.reject(new Error('not told'))
 const PAGE = Buffer.alloc(3 << 20)
+let page = PAGE
+/** What making a page waits for. */
+let material = Promise.resolve()
 let pages = 0
 /** What ConnectSupervisor does. */
 let control: (context: CallContext) => Promise<void> = () => behave()
@@ -46,7 +49,8 @@ beforeAll(async () => {
     WatchSandbox: () => behave(),
     async ListSandboxes() {
       pages += 1
-      return PAGE
+      await material
+      return page
     },
   }
   rpc = createRpcServer({
@@ -77,6 +81,8 @@ afterAll(() => {
 })
 beforeEach(() => {
   bugs.length = finished.length = pages = 0
+  page = PAGE
+  material = Promise.resolve()
 })
 
 describe('C-07, O-06, O-07 a handler with a bug', () => {
@@ -147,6 +153,18 @@ describe('R-01 large answers that nobody reads', () => {
     }
     return { session, codes, closed: () => closed }
   }
+
+  test('are all made when they fit, however large they might have been', async () => {
+    page = PAGE.subarray(0, 1 << 20)
+    const here = Promise.withResolvers<void>()
+    material = here.promise
+    const stuck = list(0)
+    await until(() => pages === Math.floor(LIMITS.unreadBytes / 2 / LIMITS.pageBytes))
+    here.resolve()
+    await until(() => pages === LISTS)
+    stuck.session.destroy()
+    await until(() => rpc.connections === 1)
+  })
 
   test('are made only as far as they fit, and leave room for a client that reads', async () => {
     const stuck = list(0)
