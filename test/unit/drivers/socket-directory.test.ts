@@ -30,7 +30,11 @@ describe.skipIf(process.platform !== 'linux')('what a killed gateway left', () =
     abandon('openshell-driver-aaaaaa.locked', 'compute-driver.sock')
     abandon('openshell-driver-bbbbbb.locked')
     const [first, second] = [makeSocketDirectory(parent), makeSocketDirectory(parent)]
-    expect(readdirSync(parent).map(name => join(parent, name))).toEqual([first.path, second.path].sort())
+    expect(
+      readdirSync(parent)
+        .map(name => join(parent, name))
+        .sort(),
+    ).toEqual([first.path, second.path].sort())
     first.close()
     second.close()
   })
