@@ -1,6 +1,6 @@
-import { edenGC } from 'bun:jsc'
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
+import { collectEvery } from '../base/collect.ts'
 import { errorText, GatewayError } from '../base/errors.ts'
 import { RELAY_TEXTS } from '../domain/relay-texts.ts'
 import { isSameSupervisor, mayTakeOver, type SupervisorCaller } from '../domain/supervisor-identity.ts'
@@ -62,7 +62,7 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
   const moved = new Map<string, number>()
   const listeners: SessionListener[] = []
   let draining = false
-  let accepted = 0
+  const collect = collectEvery(LIMITS.sessionsPerCollection)
 
   const tell = async (what: keyof SupervisorPhase, session: SupervisorSession): Promise<unknown> => {
     try {
@@ -98,12 +98,6 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
   const endGone = (session: SupervisorSession | undefined) =>
     session?.end(new GatewayError('NOT_FOUND', RELAY_TEXTS.sandboxNotFound))
 
-  /** The collector moves nothing: sessions scattered over the garbage of their starts would hold all of it open. */
-  const collectSometimes = () => {
-    accepted += 1
-    if (accepted % LIMITS.sessionsPerCollection === 0) setImmediate(edenGC)
-  }
-
   const register = (session: SupervisorSession) => {
     const old = sessions.get(session.sandboxId)
     if (old) checkTakeover(old, session.caller)
@@ -111,7 +105,7 @@ export function createSupervisors(deps: SupervisorsDeps): Supervisors {
     old?.end()
     for (const listener of listeners) listener.accepted(session)
     for (const waiter of waiters.get(session.sandboxId) ?? []) waiter.take(session)
-    collectSometimes()
+    collect()
     log.info('supervisor session: accepted', {
       sandbox_id: session.sandboxId,
       session_id: session.id,

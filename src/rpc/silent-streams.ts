@@ -1,5 +1,5 @@
-import { edenGC } from 'bun:jsc'
 import { constants, type ServerHttp2Stream } from 'node:http2'
+import { collectEvery } from '../base/collect.ts'
 import { LIMITS } from '../limits.ts'
 
 /** Streams on which no whole message has been read yet, by the address they come from (F-08). */
@@ -30,7 +30,7 @@ export function createSilentStreams(perAddress: number): SilentStreams {
   if (perAddress === 0) return { admit: () => true, heard: () => {} }
   const sources = new Map<string, Source>()
   const addresses = new WeakMap<ServerHttp2Stream, string>()
-  let refused = 0
+  const collect = collectEvery(LIMITS.silentStreamsPerCollection)
 
   const heard = (stream: ServerHttp2Stream) => {
     const address = addresses.get(stream)
@@ -51,9 +51,8 @@ export function createSilentStreams(perAddress: number): SilentStreams {
   const refuse = (stream: ServerHttp2Stream) => {
     stream.on('error', () => {})
     stream.close(constants.NGHTTP2_REFUSED_STREAM)
-    refused += 1
     // Otherwise a flood of refused streams holds as much memory as the streams would.
-    if (refused % LIMITS.silentStreamsPerCollection === 0) setImmediate(edenGC)
+    collect()
   }
 
   return {
