@@ -17,3 +17,14 @@ export function openLibc<Symbols extends Record<string, FFIFunction>>(
   }
   return null
 }
+
+/** The same, opened at the first call and kept: what the runtime makes of a function of the library stays for good. */
+export function lazyLibc<Symbols extends Record<string, FFIFunction>>(
+  symbols: Symbols,
+): () => Library<Symbols>['symbols'] | null {
+  let opened: Library<Symbols>['symbols'] | null | undefined
+  return () => {
+    if (opened === undefined) opened = openLibc(symbols)
+    return opened
+  }
+}

@@ -1,6 +1,6 @@
 import { FFIType, ptr } from 'bun:ffi'
 import { closeSync } from 'node:fs'
-import { openLibc } from '../base/libc.ts'
+import { lazyLibc } from '../base/libc.ts'
 
 const O_CLOEXEC = 0o2000000
 const O_ASYNC = 0o20000
@@ -18,13 +18,10 @@ export interface Lifeline {
   close(): void
 }
 
-let libc: ReturnType<typeof open> | undefined
-
-const open = () =>
-  openLibc({
-    pipe2: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
-    fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
-  })
+const openLibc = lazyLibc({
+  pipe2: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+})
 
 /**
  * A pipe whose writing end only the gateway holds. The child inherits the other one, which tells the kernel to signal
@@ -33,7 +30,7 @@ const open = () =>
  */
 export function createLifeline(): Lifeline | null {
   if (process.platform !== 'linux') return null
-  libc ??= open()
+  const libc = openLibc()
   const ends = new Int32Array(2)
   if (libc?.pipe2(ptr(ends), O_CLOEXEC) !== 0) return null
   const [reading, writing] = ends as unknown as [number, number]

@@ -1,19 +1,13 @@
 import { FFIType, ptr } from 'bun:ffi'
 import type { Socket } from 'node:net'
-import { openLibc } from '../base/libc.ts'
+import { lazyLibc } from '../base/libc.ts'
 
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 
-let asked: ReturnType<typeof openGetsockopt> | undefined
-
-const openGetsockopt = () =>
-  openLibc({
-    getsockopt: {
-      args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr],
-      returns: FFIType.i32,
-    },
-  })
+const openLibc = lazyLibc({
+  getsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
+})
 
 /**
  * The user that made the listening socket behind a connection, as the kernel noted it: no swap of the path can change it
@@ -22,12 +16,12 @@ const openGetsockopt = () =>
 export function peerUid(socket: Socket): number | null {
   if (process.platform !== 'linux') return null
   const descriptor = (socket as { _handle?: { fd?: number } | null })._handle?.fd
-  asked ??= openGetsockopt()
-  if (!asked || descriptor === undefined || descriptor < 0) return null
+  const libc = openLibc()
+  if (!libc || descriptor === undefined || descriptor < 0) return null
   // struct ucred: pid, uid, gid.
   const credentials = new Uint32Array(3)
   const length = new Uint32Array([credentials.byteLength])
-  const failed = asked.getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length))
+  const failed = libc.getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length))
   return failed === 0 && length[0] === credentials.byteLength ? credentials[1]! : null
 }
 

@@ -11,7 +11,7 @@ import {
   rmSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { openLibc } from '../base/libc.ts'
+import { lazyLibc } from '../base/libc.ts'
 import { DRIVER_SOCKET } from './process.ts'
 
 const PREFIX = 'openshell-driver-'
@@ -65,13 +65,11 @@ function removeAbandoned(path: string): void {
   }
 }
 
-let libc: ReturnType<typeof open> | undefined
-
-const open = () => openLibc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } })
+const openLibc = lazyLibc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } })
 
 /** The descriptor that holds the lock of a directory of this user; null when it is another's or cannot be locked. */
 function lockOwn(path: string): number | null {
-  libc ??= process.platform === 'linux' ? open() : null
+  const libc = process.platform === 'linux' ? openLibc() : null
   if (!libc) return null
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   if (fstatSync(descriptor).uid === process.geteuid?.() && libc.flock(descriptor, LOCK_EX_NB) === 0) return descriptor

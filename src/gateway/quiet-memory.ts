@@ -1,7 +1,7 @@
 import { FFIType } from 'bun:ffi'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { type Clock, systemClock, type Timer } from '../base/clock.ts'
-import { openLibc } from '../base/libc.ts'
+import { lazyLibc } from '../base/libc.ts'
 import { LIMITS } from '../limits.ts'
 
 /** What the process uses, and the way to use less. */
@@ -92,10 +92,7 @@ function readOwnBytes(): number {
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
 }
 
-const openMadvise = () => openLibc({ madvise: { args: [FFIType.u64, FFIType.u64, FFIType.i32], returns: FFIType.i32 } })
-
-/** Opened once: what the runtime makes of a function of the library stays. */
-let libc: ReturnType<typeof openMadvise> | undefined
+const libc = lazyLibc({ madvise: { args: [FFIType.u64, FFIType.u64, FFIType.i32], returns: FFIType.i32 } })
 
 /**
  * Unmaps the machine code and the constants of the executable: half of them served only the start. What is still
@@ -103,12 +100,11 @@ let libc: ReturnType<typeof openMadvise> | undefined
  */
 function unmapOwnCode(): void {
   if (process.platform !== 'linux') return
-  libc ??= openMadvise()
   const executable = readlinkSync('/proc/self/exe')
   for (const mapping of readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-)/m)) {
     const [range = '', mode = '', , , , file] = mapping.slice(0, mapping.indexOf('\n')).split(/\s+/)
     if (file !== executable || mode.includes('w') || !/^Anonymous:\s+0 kB$/m.test(mapping)) continue
     const [from, to] = range.split('-').map(address => BigInt(`0x${address}`))
-    libc?.madvise(from!, to! - from!, MADV_DONTNEED)
+    libc()?.madvise(from!, to! - from!, MADV_DONTNEED)
   }
 }
